@@ -1,0 +1,21 @@
+//! What tests share: the tools that judge.
+
+use std::path::PathBuf;
+
+/// The tool `name`, if it is installed.
+///
+/// A missing tool makes the caller skip, loudly, on a laptop; where `CI` is set nothing may be skipped.
+///
+/// # Panics
+/// When `CI` is set and the tool is missing.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps the judges of file systems in directories that a user's PATH may lack.
+    let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path).chain(extra).map(|dir| dir.join(name)).find(|p| p.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "`{name}` is missing: `ci/install` installs it");
+        eprintln!("SKIPPED: `{name}` is missing; run `ci/install` to install it");
+    }
+    found
+}

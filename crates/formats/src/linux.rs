@@ -1,0 +1,1 @@
+//! What the factory must know of a Linux kernel image.

@@ -1,0 +1,1 @@
+//! Sections appended to a PE32+ image: unified kernel images.

@@ -1,0 +1,1 @@
+//! Squashfs 4.0 file systems.

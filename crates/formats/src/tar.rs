@@ -1,0 +1,1 @@
+//! tar archives read as trees of ranges.

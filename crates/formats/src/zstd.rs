@@ -1,0 +1,1 @@
+//! Zstandard frames around maps, without a compressor.

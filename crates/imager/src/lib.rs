@@ -1,0 +1,1 @@
+//! The engine: resolve a request into a lock, plan the lock into extents.

@@ -1,0 +1,1 @@
+//! A complete set of source images made from Debian packages.

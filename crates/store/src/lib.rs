@@ -1,0 +1,1 @@
+//! The blob store: what the bytes of an image are fetched from.

@@ -1,0 +1,1 @@
+//! What is added: extension images turned into layers of the initramfs.

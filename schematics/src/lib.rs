@@ -1,0 +1,1 @@
+//! What is asked for: the schematic, its canonical YAML and its id.
