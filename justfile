@@ -1,0 +1,38 @@
+# What developers type and CI runs. `just` alone lists the recipes.
+
+default:
+    @just --list --unsorted
+
+# formatting, lints, documentation, licences
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- --deny warnings
+    RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked --quiet
+
+# every test but the boots
+test:
+    cargo test --workspace --locked -- --skip boots
+
+# the boots that decide whether a change lands
+boot:
+    cargo test -p imager-cli --locked --test boot -- --nocapture --test-threads=1
+
+# every boot: both suites, both architectures, every variant
+boot-full:
+    IMAGER_BOOT=full cargo test -p imager-cli --locked --test boot -- --nocapture --test-threads=1
+
+# the formats against the tools that judge them
+oracle:
+    cargo test -p formats -p extensions -p imager --locked
+
+# each fuzz target for `seconds`
+fuzz seconds="60":
+    ci/fuzz {{seconds}}
+
+# ours against a pipeline of the standard tools, in one run
+bench *args:
+    ci/bench {{args}}
+
+# the extent table of an asset, e.g. `just plan metal-amd64.raw --version v13.1.0`
+plan *args:
+    cargo run --quiet -p imager-cli -- plan {{args}}
