@@ -1,6 +1,6 @@
 //! What tests share: the tools that judge.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The tool `name`, if it is installed.
 ///
@@ -16,6 +16,19 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "`{name}` is missing: `ci/install` installs it");
         eprintln!("SKIPPED: `{name}` is missing; run `ci/install` to install it");
+    }
+    found
+}
+
+/// The file at `path`, if the Debian package `package` is installed, which ships it.
+///
+/// # Panics
+/// When `CI` is set and the file is missing.
+pub fn file(path: &str, package: &str) -> Option<PathBuf> {
+    let found = Path::new(path).is_file().then(|| path.into());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "`{path}` is missing: `ci/install` installs `{package}`");
+        eprintln!("SKIPPED: `{path}` is missing; run `ci/install` to install `{package}`");
     }
     found
 }
