@@ -149,6 +149,7 @@ pub fn concat(members: impl IntoIterator<Item = ExtentMap>) -> ExtentMap {
 }
 
 /// What a header says beside the entry itself.
+#[derive(Clone, Copy)]
 struct Numbers {
     ino: u32,
     nlink: u32,
