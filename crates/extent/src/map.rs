@@ -273,7 +273,12 @@ mod tests {
     use crate::read_all;
 
     fn blobs() -> HashMap<Digest, Bytes> {
-        (0..3u8).map(|i| { let b = Bytes::from(vec![i + 1; 500]); (Digest::of(&b), b) }).collect()
+        (0..3u8)
+            .map(|i| {
+                let b = Bytes::from(vec![i + 1; 500]);
+                (Digest::of(&b), b)
+            })
+            .collect()
     }
 
     prop_compose! {
