@@ -1,1 +1,35 @@
 //! The blob store: what the bytes of an image are fetched from.
+//!
+//! A directory that is an OCI image layout, with three things more: facts about blobs, derivations, and
+//! files that are being written. Knows no image format and does not plan; it has bytes, by digest. Nothing in
+//! it is ever changed: files are written under a temporary name, made durable and renamed, so that `kill -9` or
+//! a power cut at any moment leaves nothing half visible, and any number of processes may share a directory.
+//!
+//! ```text
+//! oci-layout             the version of the layout
+//! index.json             references: (repository, tag) → descriptor
+//! blobs/sha256/<hex>     blobs, named by their digests
+//! facts/sha256/<hex>     what was learnt of large blobs while they came in; may be deleted
+//! derivations/<name>/    outputs of real work by what decided them; may be deleted
+//! tmp/                   files alive while somebody locks them: what has no name yet, and locks by name
+//! ```
+//!
+//! Source: OCI image specification 1.1, image layout.
+
+mod derivations;
+mod error;
+mod facts;
+mod files;
+mod ingest;
+mod references;
+mod store;
+mod temp;
+mod verify;
+mod write;
+
+pub use error::Error;
+pub use facts::Facts;
+pub use store::{Descriptor, Store};
+
+/// The version of OCI image layouts.
+pub(crate) const LAYOUT_VERSION: &str = "1.0.0";

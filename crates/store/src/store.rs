@@ -1,0 +1,214 @@
+//! The store: a directory, and what is asked of it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use extent::{Blobs, Digest};
+use oci_spec::image::{MediaType, Sha256Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::files::{Blob, Files};
+use crate::references::Index;
+use crate::temp::{self, Lock, Temp};
+use crate::verify::Verdicts;
+use crate::{Error, LAYOUT_VERSION};
+
+/// Blobs, their references, and what was derived from them, in one directory.
+///
+/// Cheap to clone; a clone is the same store. Any number of threads and processes use one directory at once.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    files: Files,
+    verdicts: Verdicts,
+    index: Index,
+}
+
+/// A blob: its name and its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// The digest of the bytes.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// The directories of a store, and nothing else may be in a directory that becomes one.
+const DIRECTORIES: [&str; 5] = ["blobs/sha256", "derivations", "facts/sha256", "tmp", "blobs"];
+
+impl Descriptor {
+    /// The descriptor that manifests and references use.
+    pub fn oci(&self, media_type: MediaType) -> oci_spec::image::Descriptor {
+        let digest: Sha256Digest = self.digest.hex().parse().expect("64 hexadecimal digits are a SHA-256");
+        oci_spec::image::Descriptor::new(media_type, self.len, digest)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layout {
+    image_layout_version: String,
+}
+
+impl Store {
+    /// Opens the store in `dir`, made if it is not there, and removes what killed writers have left.
+    ///
+    /// # Errors
+    /// `NotAStore` for a directory with other things in it; `LayoutVersion`.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let failed = Error::io("opening the store");
+        let dir = std::path::absolute(dir).map_err(&failed)?;
+        let layout = dir.join("oci-layout");
+        match fs::read(&layout) {
+            Ok(bytes) => check_layout(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&dir).map_err(&failed)?;
+                check_empty(&dir)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        for name in DIRECTORIES {
+            fs::create_dir_all(dir.join(name)).map_err(Error::writing("making the store", 0))?;
+        }
+        let tmp = dir.join("tmp");
+        if !layout.exists() {
+            let _lock = Lock::acquire(tmp.join("open.lock")).map_err(&failed)?;
+            let index = dir.join("index.json");
+            if !index.exists() {
+                write_whole(&tmp, &index, crate::references::EMPTY_INDEX.as_bytes())?;
+            }
+            let text = format!("{{\"imageLayoutVersion\":\"{LAYOUT_VERSION}\"}}\n");
+            write_whole(&tmp, &layout, text.as_bytes())?;
+            temp::sync_parent(&dir).map_err(&failed)?;
+        }
+        match temp::sweep(&tmp, |_| true) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "removed files that killed writers had left"),
+            // A store on a read-only file system can be read.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let index = Index::new(dir.join("index.json"));
+        let inner = Inner { dir, files: Files::default(), verdicts: Verdicts::default(), index };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The length of a blob, if it is there. Does not read it.
+    pub fn stat(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        match fs::metadata(self.blob_path(digest)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("looking for a blob")(error)),
+        }
+    }
+
+    /// All the bytes of a blob of at most `max` bytes, hashed now.
+    ///
+    /// # Errors
+    /// `NotFound`, `TooLarge`, `Corrupt`.
+    pub fn bytes(&self, digest: &Digest, max: u64) -> Result<Bytes, Error> {
+        let blob = self.blob(digest)?;
+        let len = blob.stamp()?.len;
+        let too_large = || Error::TooLarge { digest: *digest, len, max };
+        if len > max {
+            return Err(too_large());
+        }
+        let mut bytes = vec![0; usize::try_from(len).map_err(|_| too_large())?];
+        match blob.read_at(0, &mut bytes) {
+            // It became shorter while we looked.
+            Err(Error::OutOfRange { .. }) => Err(Error::Corrupt { digest: *digest }),
+            Err(error) => Err(error),
+            Ok(()) if Digest::of(&bytes) == *digest => Ok(bytes.into()),
+            Ok(()) => Err(Error::Corrupt { digest: *digest }),
+        }
+    }
+
+    /// Checks that a blob is what its digest says: hashes it the first time, and again when its file has changed.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub fn verify(&self, digest: &Digest) -> Result<(), Error> {
+        self.check(&*self.blob(digest)?)
+    }
+
+    pub(crate) fn check(&self, blob: &Blob) -> Result<(), Error> {
+        self.inner.verdicts.check(blob)
+    }
+
+    /// The blob, open and shared; not verified.
+    pub(crate) fn blob(&self, digest: &Digest) -> Result<Arc<Blob>, Error> {
+        self.inner.files.open(*digest, &self.blob_path(digest))
+    }
+
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.inner.dir.join("blobs/sha256").join(digest.hex())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.inner.dir.join("tmp")
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+}
+
+/// Reads verified bytes: the first read of a blob hashes all of it, and so does the first after a change.
+impl Blobs for Store {
+    fn read_at(&self, digest: &Digest, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let blob = self.blob(digest)?;
+        let read = blob.read_at(offset, buf);
+        // Corruption is the better answer than an end that came too early because of it. Checked after
+        // reading: bytes that were flipped before the check are noticed by it.
+        self.check(&blob)?;
+        Ok(read?)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}
+
+/// Writes a small file durably: whole, or not at all.
+pub(crate) fn write_whole(tmp: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = Error::writing("writing to the store", bytes.len() as u64);
+    let temp = Temp::new(tmp, "", 0o644).map_err(&failed)?;
+    io::Write::write_all(&mut temp.file(), bytes).map_err(&failed)?;
+    temp.commit(path).map_err(&failed)
+}
+
+fn check_layout(bytes: &[u8]) -> Result<(), Error> {
+    let layout: Layout = serde_json::from_slice(bytes).map_err(|_| Error::NotAStore)?;
+    if layout.image_layout_version == LAYOUT_VERSION {
+        return Ok(());
+    }
+    Err(Error::LayoutVersion { version: layout.image_layout_version.chars().take(80).collect() })
+}
+
+/// A process that makes the same store may be halfway: what it makes is not foreign.
+fn check_empty(dir: &Path) -> Result<(), Error> {
+    let failed = Error::io("opening the store");
+    for entry in fs::read_dir(dir).map_err(&failed)? {
+        let name = entry.map_err(&failed)?.file_name();
+        let ours = |own: &str| name.to_str() == own.split('/').next();
+        // A volume of its own has a `lost+found`.
+        let known = ["index.json", "oci-layout", "lost+found"].iter().any(|known| name == *known);
+        if !known && !DIRECTORIES.iter().any(|own| ours(own)) {
+            return Err(Error::NotAStore);
+        }
+    }
+    Ok(())
+}
