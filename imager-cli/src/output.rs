@@ -57,12 +57,6 @@ impl Output {
         }
     }
 
-    /// Shows a machine's console as it is.
-    pub fn console(&self, bytes: &[u8]) {
-        // A closed standard error is no reason to end a boot.
-        let _ = io::stderr().write_all(bytes);
-    }
-
     /// Begins something that takes time.
     pub fn task(&self, name: &str) -> Task {
         let terminal = !self.quiet && io::stderr().is_terminal();

@@ -163,7 +163,8 @@ impl Boot {
             match happened.recv_timeout(left) {
                 Ok(Event::Serial(bytes)) => {
                     if self.verbose {
-                        output.console(&bytes);
+                        // A closed standard error is no reason to end a boot.
+                        let _ = std::io::stderr().write_all(&bytes);
                     }
                     if let Some(log) = &mut log {
                         log.write_all(&bytes).context("writing the console's log").exit(Exit::Io)?;
