@@ -1,0 +1,126 @@
+//! The access log and the fields that every answer has.
+//!
+//! One line for each request, written when the last byte of its answer is gone or the client is.
+
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::extract::Request;
+use axum::http::header::{HeaderValue, SERVER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, Method, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::Stream;
+use tower_http::request_id::{MakeRequestId as _, MakeRequestUuid};
+
+/// Names a request in the logs of everybody on its way.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest request id that is taken over from a client: it is repeated in every line.
+const MAX_REQUEST_ID_LEN: usize = 128;
+/// As the reference names itself.
+const SERVER_NAME: &str = concat!("Image Factory v", env!("CARGO_PKG_VERSION"));
+
+/// Why a request failed, for the log and not for the client.
+#[derive(Clone, Debug)]
+pub struct Cause(pub String);
+
+/// What is logged of a request.
+struct Line {
+    method: Method,
+    uri: Uri,
+    request_id: String,
+    begun: Instant,
+    status: u16,
+    size_bytes: u64,
+    cause: Option<String>,
+}
+
+/// A body that is counted, and logged when it ends or is dropped.
+struct Counted {
+    body: BodyDataStream,
+    line: Line,
+}
+
+/// Wraps a request: gives it an id, its answer the common fields, and the log a line.
+pub async fn logged(mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = request_id(&request);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    request.headers_mut().insert(X_REQUEST_ID, id.clone());
+    let mut response = next.run(request).await;
+
+    let line = Line {
+        method,
+        uri,
+        request_id: id.to_str().unwrap_or_default().to_owned(),
+        begun,
+        status: response.status().as_u16(),
+        size_bytes: 0,
+        cause: response.extensions_mut().remove::<Cause>().map(|cause| cause.0),
+    };
+    let headers = response.headers_mut();
+    headers.insert(SERVER, HeaderValue::from_static(SERVER_NAME));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_REQUEST_ID, id);
+    response.map(|body| Body::from_stream(Counted { body: body.into_data_stream(), line }))
+}
+
+/// The client's id if it is one word of visible ASCII, else a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    let usable = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=MAX_REQUEST_ID_LEN).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    let given = request.headers().get(X_REQUEST_ID).filter(usable).cloned();
+    let made =
+        || MakeRequestUuid.make_request_id(request).map(tower_http::request_id::RequestId::into_header_value);
+    given.or_else(made).unwrap_or(HeaderValue::from_static("-"))
+}
+
+impl Stream for Counted {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = Pin::new(&mut self.body).poll_next(context);
+        match &polled {
+            Poll::Ready(Some(Ok(bytes))) => self.line.size_bytes += bytes.len() as u64,
+            Poll::Ready(Some(Err(error))) => self.line.cause = Some(chain(error)),
+            _ => {}
+        }
+        polled
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.line.write();
+    }
+}
+
+impl Line {
+    fn write(&mut self) {
+        let duration_ms = self.begun.elapsed().as_secs_f64() * 1000.0;
+        let Self { method, uri, request_id, status, size_bytes, .. } = self;
+        let path = uri.path();
+        if let Some(cause) = mem::take(&mut self.cause) {
+            tracing::error!(%method, path, status, size_bytes, duration_ms, request.id = request_id, cause, "request");
+        } else {
+            tracing::info!(%method, path, status, size_bytes, duration_ms, request.id = request_id, "request");
+        }
+    }
+}
+
+/// An error and its sources on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
