@@ -21,6 +21,8 @@ mod error;
 mod facts;
 mod files;
 mod ingest;
+mod list;
+mod place;
 mod references;
 mod store;
 mod temp;
@@ -29,6 +31,7 @@ mod write;
 
 pub use error::Error;
 pub use facts::Facts;
+pub use place::{VARIABLE, default_dir};
 pub use store::{Descriptor, Store};
 
 /// The version of OCI image layouts.
