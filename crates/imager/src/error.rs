@@ -1,0 +1,227 @@
+//! What goes wrong, and whose business that is.
+
+use crate::Version;
+use crate::profile::OutputKind;
+
+/// Why there is no answer.
+///
+/// Texts from outside are in it as [`shown`] cuts them. The words are the reference's where it has words for
+/// the case; clients match on them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not the name of an architecture.
+    #[error("invalid architecture: {text:?}")]
+    Arch {
+        /// The text.
+        text: String,
+    },
+    /// Not a semantic version.
+    #[error("invalid version {text:?}: {reason}, as in `v13.1.0`")]
+    Version {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Not a platform and an architecture with a dash between.
+    #[error("invalid platform-arch: {text:?}")]
+    PlatformArch {
+        /// The text.
+        text: String,
+    },
+    /// Not the name of a platform.
+    #[error("invalid platform: {text:?}{}", did_you_mean(nearest))]
+    Platform {
+        /// The text.
+        text: String,
+        /// The names that are near.
+        nearest: Vec<String>,
+    },
+    /// Not the path of an asset.
+    #[error("invalid profile path: {path:?}")]
+    Path {
+        /// The path, without what it is packed with.
+        path: String,
+    },
+    /// Not a value of the field.
+    #[error("invalid {field} value {value:?}: it is one of {}", listed(allowed))]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// The value.
+        value: String,
+        /// What there is.
+        allowed: Vec<&'static str>,
+    },
+    /// Not a built-in profile.
+    #[error("there is no profile `{name}`{}", did_you_mean(nearest))]
+    UnknownProfile {
+        /// The name.
+        name: String,
+        /// The names that are near.
+        nearest: Vec<String>,
+    },
+    /// Something without which a profile means nothing.
+    #[error("{what} is missing")]
+    Missing {
+        /// What it is.
+        what: &'static str,
+    },
+    /// Something that the output has no place for.
+    #[error("`{kind}` output takes no {what}")]
+    NotAllowed {
+        /// What it is.
+        what: &'static str,
+        /// The output.
+        kind: OutputKind,
+    },
+    /// Something that this version cannot do.
+    #[error("{what} is not supported for {distribution} version {version}")]
+    NotSupported {
+        /// What it is.
+        what: &'static str,
+        /// The distribution by name.
+        distribution: &'static str,
+        /// The version.
+        version: Version,
+    },
+    /// A disk longer than offsets can say.
+    #[error("a disk of {len} bytes is longer than the {max} there can be")]
+    DiskTooLarge {
+        /// The length in bytes.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// META values that do not fit their partition.
+    #[error("the META values need {len} bytes, more than the {max} of their block")]
+    MetaTooLarge {
+        /// What they need in bytes.
+        len: usize,
+        /// What there is in bytes.
+        max: usize,
+    },
+    /// A version without source images.
+    #[error("version {} is not available{}", version.bare(), nearest_versions(nearest))]
+    VersionNotAvailable {
+        /// The version.
+        version: Version,
+        /// The versions that are near.
+        nearest: Vec<Version>,
+    },
+    /// Something that will be there, and is not yet.
+    #[error("{what} is not there yet")]
+    NotYet {
+        /// What it is.
+        what: String,
+    },
+}
+
+/// What an error means to who asked: the server makes a status of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The question is wrong: 400.
+    BadRequest,
+    /// What it names is not there: 404.
+    NotFound,
+    /// It cannot be answered by this version of the program: 501.
+    NotImplemented,
+    /// It cannot be answered now: 503.
+    Unavailable,
+    /// The answer went wrong here: 500.
+    Internal,
+}
+
+impl Error {
+    /// Whose business the error is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Arch { .. }
+            | Self::Version { .. }
+            | Self::PlatformArch { .. }
+            | Self::Platform { .. }
+            | Self::Path { .. }
+            | Self::Value { .. }
+            | Self::UnknownProfile { .. }
+            | Self::Missing { .. }
+            | Self::NotAllowed { .. }
+            | Self::NotSupported { .. }
+            | Self::DiskTooLarge { .. }
+            | Self::MetaTooLarge { .. } => ErrorClass::BadRequest,
+            Self::VersionNotAvailable { .. } => ErrorClass::NotFound,
+            Self::NotYet { .. } => ErrorClass::NotImplemented,
+        }
+    }
+
+    /// The exit code of the program that ends with this error: 2 invalid input, 3 unsupported combination,
+    /// 4 environment, 5 dependency, 6 input and output, 7 assembly.
+    ///
+    /// Source: `pkg/installer/exitcode` of Talos, a stable interface.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotAllowed { .. } | Self::NotSupported { .. } | Self::NotYet { .. } => 3,
+            _ => 2,
+        }
+    }
+}
+
+/// The longest part of a foreign text that an error repeats, in characters.
+const SHOWN_MAX: usize = 80;
+
+/// The beginning of `text`, short enough for an error.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect()
+}
+
+/// The at most `count` names that look most like `text`, the nearest first; none that look like something else.
+pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>, count: usize) -> Vec<String> {
+    /// Below this similarity (of 1) a name is no help.
+    const ALIKE: f64 = 0.75;
+    let text = shown(text);
+    let mut alike: Vec<(f64, &str)> =
+        names.into_iter().map(|name| (strsim::jaro_winkler(&text, name), name)).collect();
+    alike.retain(|(similarity, _)| *similarity >= ALIKE);
+    alike.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    alike.into_iter().take(count).map(|(_, name)| name.to_owned()).collect()
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!(", did you mean {}?", listed(nearest)) }
+}
+
+fn nearest_versions(nearest: &[Version]) -> String {
+    match nearest {
+        [] => String::new(),
+        [one] => format!(", the nearest is `{one}`"),
+        many => format!(", the nearest are {}", listed(many)),
+    }
+}
+
+fn listed<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_and_exit_codes_follow_from_the_kind() {
+        let cases = [
+            ("kernel-foo".parse::<crate::Asset>().unwrap_err(), ErrorClass::BadRequest, 2),
+            (crate::Distribution::of(&Version::new(5, 0, 0)).unwrap_err(), ErrorClass::NotFound, 2),
+            (Error::NotYet { what: "an ISO image".to_owned() }, ErrorClass::NotImplemented, 3),
+        ];
+        for (error, class, exit_code) in cases {
+            assert_eq!((error.class(), error.exit_code()), (class, exit_code), "{error}");
+        }
+    }
+
+    #[test]
+    fn nearest_names_come_first_and_strangers_not_at_all() {
+        let names = ["siderolabs/qemu-guest-agent", "siderolabs/iscsi-tools", "other"];
+        assert_eq!(nearest("siderolabs/qemu-guest", names, 1), ["siderolabs/qemu-guest-agent"]);
+        assert_eq!(nearest("zz", names, 3), [""; 0]);
+    }
+}
