@@ -117,7 +117,8 @@ impl Boot {
         output: &Output,
     ) -> anyhow::Result<(Arch, std::process::Command)> {
         let shown = file.display();
-        let progress = output.task(&format!("opening `{shown}`"));
+        let progress = output.progress();
+        progress.step(&format!("opening `{shown}`"));
         let medium = Medium::open(file, scratch)?;
         let named = || file.file_name().and_then(|name| Arch::of_name(&name.to_string_lossy()));
         let arch = match self.arch.or_else(named) {
@@ -157,7 +158,8 @@ impl Boot {
         interrupts(events);
 
         let mut console = Console::new(&self.expect);
-        let progress = (!self.verbose).then(|| output.task("waiting for the console"));
+        let progress = Output::new(false, self.verbose || output.is_quiet()).progress();
+        progress.step("waiting for the console");
         loop {
             let left = limit.saturating_sub(begun.elapsed());
             match happened.recv_timeout(left) {
@@ -171,9 +173,7 @@ impl Boot {
                     }
                     match console.take(&bytes) {
                         Some(Verdict::Booted(lines)) => {
-                            if let Some(progress) = progress {
-                                progress.done();
-                            }
+                            progress.done();
                             return Ok(Booted { lines, seconds: begun.elapsed().as_secs_f64() });
                         }
                         Some(Verdict::Failed { meaning, line }) => {

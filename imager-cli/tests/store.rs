@@ -1,0 +1,88 @@
+//! Where the store is and what is in it.
+
+// The functions that tests share are test code too.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::imager;
+use predicates::prelude::*;
+use predicates::str::contains;
+use store::Store;
+
+#[test]
+fn a_store_is_made_where_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let verify = ["store", "verify"];
+    let flag = dir.path().join("flag");
+    imager(&dir.path().join("variable")).args(verify).arg("--store").arg(&flag).assert().success();
+    assert!(flag.join("oci-layout").is_file());
+    imager(&dir.path().join("variable"))
+        .args(verify)
+        .assert()
+        .success()
+        .stdout("0 blobs, 0 bytes, 0 corrupt\n");
+    assert!(dir.path().join("variable/oci-layout").is_file());
+    imager(dir.path())
+        .env_remove("IMAGER_STORE")
+        .env("XDG_DATA_HOME", dir.path().join("data"))
+        .args(verify)
+        .assert()
+        .success();
+    assert!(dir.path().join("data/imager/store/oci-layout").is_file());
+}
+
+#[test]
+fn no_place_for_a_store_is_a_fault_of_the_environment() {
+    imager("".as_ref())
+        .env_remove("HOME")
+        .args(["store", "verify"])
+        .assert()
+        .code(4)
+        .stderr(contains("no place for a store").and(contains("hint: say where with `--store DIR`")));
+}
+
+#[test]
+fn what_is_no_store_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("letter.txt"), "dear").unwrap();
+    imager(dir.path())
+        .args(["store", "verify"])
+        .assert()
+        .code(6)
+        .stderr(contains("neither a store nor empty"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    imager(&dir.path().join("letter.txt/store"))
+        .args(["store", "verify"])
+        .assert()
+        .code(6)
+        .stderr(contains("opening the store"));
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let digests: Vec<_> = (0..3u8).map(|i| store.put_bytes(&[i; 1000]).unwrap().digest).collect();
+    imager(dir.path())
+        .args(["store", "verify"])
+        .assert()
+        .success()
+        .stdout("3 blobs, 3000 bytes, 0 corrupt\n");
+
+    let path = dir.path().join("blobs/sha256").join(digests[1].hex());
+    fs::remove_file(&path).unwrap();
+    let mut flipped = vec![1; 1000];
+    flipped[500] ^= 4;
+    fs::write(path, flipped).unwrap();
+    imager(dir.path())
+        .args(["store", "verify"])
+        .assert()
+        .code(6)
+        .stdout(contains(format!("{}\n", digests[1])).and(contains("1 corrupt")))
+        .stderr(contains("error: 1 of 3 blobs are corrupt"));
+    let expected = format!(r#"{{"blobs":3,"size_bytes":3000,"corrupt":["{}"]}}"#, digests[1]);
+    imager(dir.path()).args(["--json", "store", "verify"]).assert().code(6).stdout(format!("{expected}\n"));
+}
