@@ -137,6 +137,22 @@ impl OpenBlobs {
         &self.blobs[digest]
     }
 
+    /// Fills `buf` with the bytes of `piece`, a part of the map.
+    pub(crate) fn read(&self, piece: &ExtentMap, buf: &mut [u8]) -> Result<(), Error> {
+        let mut rest = buf;
+        for extent in piece.extents() {
+            let len = usize::try_from(extent.len).expect("a piece is as long as its buffer");
+            let (part, after) = rest.split_at_mut(len);
+            match &extent.source {
+                Source::Inline(bytes) => part.copy_from_slice(bytes),
+                Source::Blob { digest, offset } => self.get(digest).read_at(*offset, part)?,
+                Source::Zero => part.fill(0),
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
     /// Verifies all.
     pub(crate) fn check(&self, store: &Store) -> Result<(), Error> {
         self.check_until(store, &AtomicBool::new(false))

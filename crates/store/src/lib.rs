@@ -14,6 +14,8 @@
 //! tmp/                   files alive while somebody locks them: what has no name yet, and locks by name
 //! ```
 //!
+//! Synchronous, but for [`Store::stream`].
+//!
 //! Source: OCI image specification 1.1, image layout.
 
 mod derivations;
@@ -24,7 +26,9 @@ mod ingest;
 mod list;
 mod place;
 mod references;
+mod scrub;
 mod store;
+mod stream;
 mod temp;
 mod verify;
 mod write;
@@ -32,7 +36,9 @@ mod write;
 pub use error::Error;
 pub use facts::Facts;
 pub use place::{VARIABLE, default_dir};
+pub use scrub::{DiskUsage, Scrub};
 pub use store::{Descriptor, Store};
+pub use stream::Chunks;
 
 /// The version of OCI image layouts.
 pub(crate) const LAYOUT_VERSION: &str = "1.0.0";

@@ -142,9 +142,19 @@ impl Store {
         self.inner.verdicts.check(blob)
     }
 
+    /// Like `check`, but hashes the blob whatever is known of it.
+    pub(crate) fn check_anew(&self, blob: &Blob) -> Result<(), Error> {
+        self.inner.verdicts.check_anew(blob)
+    }
+
     /// The blob, open and shared; not verified.
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Arc<Blob>, Error> {
         self.inner.files.open(*digest, &self.blob_path(digest))
+    }
+
+    /// The blob, open for the caller alone; not verified.
+    pub(crate) fn open_alone(&self, digest: &Digest) -> Result<Blob, Error> {
+        Blob::open(*digest, &self.blob_path(digest))
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {

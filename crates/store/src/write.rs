@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use extent::{ExtentMap, Source};
 
-use crate::files::{Blob, OpenBlobs};
+use crate::files::OpenBlobs;
 use crate::temp::{self, Temp};
 use crate::{Error, Store};
 
@@ -68,7 +68,7 @@ impl Store {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let blobs = OpenBlobs::of(map, self, |digest| {
             // Opened for us alone: the kernel copies from the position of the file.
-            Ok(Arc::new(Blob::open(*digest, &self.blob_path(digest))?))
+            self.open_alone(digest).map(Arc::new)
         })?;
         let needed = map
             .extents()

@@ -1,0 +1,209 @@
+//! Maps become bytes while a client reads them.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use extent::{Extent, ExtentMap, Source};
+use futures::Stream;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::files::OpenBlobs;
+use crate::{Error, Store};
+
+/// The longest chunk. A client holds two: the one it sends and the one that is read meanwhile.
+const CHUNK_LEN: usize = 256 << 10;
+/// Runs of zeros and inline bytes from this length on are chunks of their own, which costs no copy. Shorter
+/// ones (block headers, padding) are gathered with what is around them: a chunk of three bytes costs a
+/// client more than copying them.
+const ALONE_LEN: u64 = 32 << 10;
+
+/// What every chunk of zeros is a slice of.
+static ZEROS: LazyLock<Bytes> = LazyLock::new(|| vec![0; CHUNK_LEN].into());
+
+/// The bytes that a map describes, in chunks. Made by [`Store::stream`].
+///
+/// Ends after the first error. May be dropped at any moment.
+pub struct Chunks {
+    map: ExtentMap,
+    /// Where the next piece begins: after the chunk that is being read, if one is.
+    offset: u64,
+    open: Arc<Open>,
+    reading: Option<JoinHandle<Result<Bytes, Error>>>,
+    runtime: Handle,
+}
+
+struct Open {
+    store: Store,
+    blobs: OpenBlobs,
+}
+
+/// What the next chunk is made of.
+enum Piece {
+    /// Nothing has to be read.
+    Ready(Bytes),
+    /// A short map, with blobs.
+    Read(ExtentMap),
+}
+
+impl Store {
+    /// The bytes that `map` describes, as a stream of chunks of at most 256 KiB.
+    ///
+    /// Before it returns, every blob is open and verified: a blob that is removed later is still read to its
+    /// end, and one that changes later ends the stream with an error before a changed byte is given out. Open files
+    /// are shared between streams; memory is two chunks for each. Reads block threads of the runtime's blocking
+    /// pool only.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, `OutOfRange`, `Io`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn stream(&self, map: ExtentMap) -> Result<Chunks, Error> {
+        let runtime = Handle::current();
+        let store = self.clone();
+        let opening = runtime.spawn_blocking(move || {
+            let blobs = OpenBlobs::of(&map, &store, |digest| store.blob(digest))?;
+            blobs.check(&store)?;
+            Ok::<_, Error>((map, Arc::new(Open { store, blobs })))
+        });
+        let (map, open) = joined(opening.await)?;
+        let mut chunks = Chunks { map, offset: 0, open, reading: None, runtime };
+        chunks.read_ahead();
+        Ok(chunks)
+    }
+}
+
+impl Chunks {
+    /// Bytes that are still to come.
+    fn rest(&self) -> u64 {
+        self.map.len() - self.offset
+    }
+
+    /// The piece at `offset`.
+    fn piece(&self) -> Piece {
+        let window = self.map.slice(self.offset..self.offset.saturating_add(CHUNK_LEN as u64));
+        let alone = |extent: &Extent| extent.len >= ALONE_LEN && !is_blob(extent);
+        let mut together = ExtentMap::new();
+        for extent in window.extents() {
+            if alone(extent) && !together.is_empty() {
+                break;
+            }
+            together.push(extent.clone());
+            if alone(extent) {
+                break;
+            }
+        }
+        if together.extents().iter().any(is_blob) {
+            return Piece::Read(together);
+        }
+        match together.extents() {
+            [Extent { source: Source::Inline(bytes), .. }] => Piece::Ready(bytes.clone()),
+            [Extent { source: Source::Zero, len }] => Piece::Ready(ZEROS.slice(..chunk_len(*len))),
+            mixed => {
+                let mut bytes = Vec::with_capacity(chunk_len(together.len()));
+                for extent in mixed {
+                    match &extent.source {
+                        Source::Inline(inline) => bytes.extend_from_slice(inline),
+                        _ => bytes.resize(bytes.len() + chunk_len(extent.len), 0),
+                    }
+                }
+                Piece::Ready(bytes.into())
+            }
+        }
+    }
+
+    /// Starts to read the next piece if it must be read.
+    fn read_ahead(&mut self) {
+        if self.rest() == 0 {
+            return;
+        }
+        if let Piece::Read(piece) = self.piece() {
+            self.offset += piece.len();
+            let open = Arc::clone(&self.open);
+            self.reading = Some(self.runtime.spawn_blocking(move || open.read(&piece)));
+        }
+    }
+}
+
+impl Open {
+    fn read(&self, piece: &ExtentMap) -> Result<Bytes, Error> {
+        let mut bytes = vec![0; chunk_len(piece.len())];
+        let read = self.blobs.read(piece, &mut bytes);
+        // After reading, so that what was changed before it was read does not pass.
+        for digest in piece.blobs() {
+            self.store.check(self.blobs.get(&digest))?;
+        }
+        read?;
+        Ok(bytes.into())
+    }
+}
+
+impl Stream for Chunks {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(reading) = &mut self.reading {
+            let read = joined(ready!(Pin::new(reading).poll(context)));
+            self.reading = None;
+            match &read {
+                Ok(_) => self.read_ahead(),
+                Err(_) => self.offset = self.map.len(),
+            }
+            return Poll::Ready(Some(read.map_err(io::Error::from)));
+        }
+        if self.rest() == 0 {
+            return Poll::Ready(None);
+        }
+        match self.piece() {
+            Piece::Ready(bytes) => {
+                self.offset += bytes.len() as u64;
+                self.read_ahead();
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            // Unreachable while every chunk given out starts the next read; right all the same.
+            Piece::Read(_) => {
+                self.read_ahead();
+                self.poll_next(context)
+            }
+        }
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        // A read that has not begun need not.
+        if let Some(reading) = &self.reading {
+            reading.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chunks")
+            .field("len", &self.map.len())
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_blob(extent: &Extent) -> bool {
+    matches!(extent.source, Source::Blob { .. })
+}
+
+fn chunk_len(len: u64) -> usize {
+    usize::try_from(len).expect("a piece is no longer than a chunk")
+}
+
+/// What a blocking task says. The runtime ends tasks early only when it shuts down itself.
+fn joined<T>(task: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+    match task {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(Error::io("reading a blob")(io::Error::other(error))),
+    }
+}
