@@ -11,6 +11,7 @@
 //! blobs/sha256/<hex>     blobs, named by their digests
 //! facts/sha256/<hex>     what was learnt of large blobs while they came in; may be deleted
 //! derivations/<name>/    outputs of real work by what decided them; may be deleted
+//! scratch/<room>/        what a room keeps between runs and can do without; may be deleted
 //! tmp/                   files alive while somebody locks them: what has no name yet, and locks by name
 //! ```
 //!

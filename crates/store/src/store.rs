@@ -138,6 +138,20 @@ impl Store {
         self.check(&*self.blob(digest)?)
     }
 
+    /// The directory `scratch/<name>`, made if it is not there: room for what one part of the project keeps
+    /// between runs and can do without. Its owner locks it and cleans it; the store never looks inside.
+    ///
+    /// # Errors
+    /// `BadName` for a name that is not lower-case letters and `-`.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+            return Err(Error::bad_name("scratch directory", name));
+        }
+        let dir = self.inner.dir.join("scratch").join(name);
+        fs::create_dir_all(&dir).map_err(Error::writing("making a scratch directory", 0))?;
+        Ok(dir)
+    }
+
     pub(crate) fn check(&self, blob: &Blob) -> Result<(), Error> {
         self.inner.verdicts.check(blob)
     }
@@ -221,4 +235,22 @@ fn check_empty(dir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_directory_lies_in_the_store_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.scratch("seed").unwrap(), dir.path().join("scratch/seed"));
+        assert!(dir.path().join("scratch/seed").is_dir());
+        for name in ["", "..", "a/b", "/a", "A"] {
+            assert!(matches!(store.scratch(name), Err(Error::BadName { .. })), "{name}");
+        }
+        drop(store);
+        Store::open(dir.path()).unwrap();
+    }
 }
