@@ -1,0 +1,145 @@
+//! Blocks of a frame being written.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use extent::{Digest, Extent, ExtentMap, Source};
+
+use super::{BLOCK_LEN_MAX, Form};
+
+/// Block type: the bytes themselves.
+pub(super) const RAW: u32 = 0;
+/// Block type: one byte, many times.
+pub(super) const RLE: u32 = 1;
+/// Block type: compressed.
+pub(super) const COMPRESSED: u32 = 2;
+
+/// Inline bytes longer than this are shared, not copied.
+const COPY_LEN_MAX: u64 = 16 << 10;
+
+/// Two compressed blocks that bring the decoder's three repeat offsets back to 1, 4, 8: where a frame begins.
+///
+/// Each sequence copies three bytes from an offset that is given in full, and so becomes the first of the three;
+/// 8, then 4, then 1 leave them as they were at the beginning. They copy zeros from zeros.
+///
+///   literals  sequences  modes     LL  offset  ML  bits, last first
+///   00        01         54 (RLE)  00  03      00  0b1_011        8 + 3 = 2³ + 0b011
+///   00        02         54 (RLE)  00  02      00  0b1_11_00      4 + 3 = 2² + 0b11, 1 + 3 = 2² + 0b00
+///
+/// Source: RFC 8878, §3.1.1.3.2 (sequences), §3.1.1.5 (repeat offsets).
+const RESET: [(&[u8], u64); 2] =
+    [(&[0x00, 0x01, 0x54, 0x00, 0x03, 0x00, 0x0b], 3), (&[0x00, 0x02, 0x54, 0x00, 0x02, 0x00, 0x1c], 6)];
+/// How many zeros the two blocks stand for.
+const RESET_CONTENT_LEN: u64 = 9;
+/// How many zeros must be there to copy from.
+const RESET_REACH: u64 = 8;
+/// How many zeros a run must have for a reset in it.
+pub(super) const RESET_ROOM: u64 = RESET_CONTENT_LEN + RESET_REACH;
+/// How many bytes a reset takes, headers included.
+pub(super) const RESET_LEN: u64 = 2 * (3 + 7);
+
+/// A frame being written, block after block, after its header.
+pub(super) struct Blocks {
+    done: ExtentMap,
+    /// Bytes of ours at the end that are not in `done` yet: one extent for many blocks.
+    ours: Vec<u8>,
+    /// How much content is still to come.
+    left: u64,
+    /// Whether the block that is marked as the last is there.
+    ended: bool,
+}
+
+impl Blocks {
+    /// A frame of `content_len` bytes of content that begins with `header`.
+    pub fn new(header: Vec<u8>, content_len: u64) -> Self {
+        Self { done: ExtentMap::new(), ours: header, left: content_len, ended: false }
+    }
+
+    /// A run of zeros, with a reset of the repeat offsets at its end if wanted.
+    ///
+    /// # Panics
+    /// When a reset is wanted in fewer than `RESET_ROOM` zeros.
+    pub fn zeros(&mut self, len: u64, reset: bool) {
+        assert!(!reset || len >= RESET_ROOM, "a reset has room");
+        let mut plain = len - if reset { RESET_CONTENT_LEN } else { 0 };
+        while plain > 0 {
+            let len = plain.min(BLOCK_LEN_MAX);
+            self.header(RLE, len, len);
+            self.ours.push(0);
+            plain -= len;
+        }
+        for (body, content_len) in RESET.into_iter().filter(|_| reset) {
+            self.header(COMPRESSED, body.len() as u64, content_len);
+            self.ours.extend(body);
+        }
+    }
+
+    /// What `map` describes, as it is.
+    pub fn raw(&mut self, map: &ExtentMap) {
+        let mut offset = 0;
+        while offset < map.len() {
+            let block = map.slice(offset..offset + BLOCK_LEN_MAX);
+            self.header(RAW, block.len(), block.len());
+            offset += block.len();
+            for extent in block.extents() {
+                self.carry(extent);
+            }
+        }
+    }
+
+    /// The blocks of `form`, from its own blob.
+    pub fn splice(&mut self, form: &Form) {
+        self.carry_blob(form.digest, &form.blocks);
+        if let Some((header, body)) = &form.last {
+            self.header(header >> 1 & 3, u64::from(header >> 3), form.content_len);
+            self.carry_blob(form.digest, body);
+        } else {
+            self.left -= form.content_len;
+        }
+    }
+
+    /// The whole frame.
+    ///
+    /// # Panics
+    /// When content is missing.
+    pub fn finish(mut self) -> ExtentMap {
+        assert_eq!(self.left, 0, "a frame has all its content");
+        if !self.ended {
+            self.header(RAW, 0, 0);
+        }
+        self.flush();
+        self.done
+    }
+
+    /// The header of a block after which `content_len` bytes more are there; it is the last when that is all.
+    fn header(&mut self, kind: u32, len: u64, content_len: u64) {
+        self.left -= content_len;
+        self.ended = self.left == 0;
+        let len = u32::try_from(len).expect("a block is at most 128 KiB");
+        let header = len << 3 | kind << 1 | u32::from(self.ended);
+        self.ours.extend_from_slice(&header.to_le_bytes()[..3]);
+    }
+
+    fn carry(&mut self, extent: &Extent) {
+        match &extent.source {
+            Source::Inline(bytes) if extent.len <= COPY_LEN_MAX => self.ours.extend_from_slice(bytes),
+            Source::Zero if extent.len <= COPY_LEN_MAX => {
+                let len = usize::try_from(extent.len).expect("a few KiB");
+                self.ours.resize(self.ours.len() + len, 0);
+            }
+            _ => {
+                self.flush();
+                self.done.push(extent.clone());
+            }
+        }
+    }
+
+    fn carry_blob(&mut self, digest: Digest, range: &Range<u64>) {
+        self.flush();
+        self.done.append(ExtentMap::blob(digest, range.start, range.end - range.start));
+    }
+
+    fn flush(&mut self) {
+        self.done.push_inline(Bytes::from(std::mem::take(&mut self.ours)));
+    }
+}
