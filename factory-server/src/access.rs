@@ -2,6 +2,7 @@
 //!
 //! One line for each request, written when the last byte of its answer is gone or the client is.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -100,16 +101,14 @@ impl Drop for Counted {
 }
 
 impl Line {
-    fn write(&self) {
+    fn write(&mut self) {
         let duration_ms = self.begun.elapsed().as_secs_f64() * 1000.0;
         let Self { method, uri, request_id, status, size_bytes, .. } = self;
         let path = uri.path();
-        let cause = self.cause.as_deref();
-        // A body that fails has its status already.
-        if *status >= 500 || (cause.is_some() && *status < 400) {
+        if let Some(cause) = mem::take(&mut self.cause) {
             tracing::error!(%method, path, status, size_bytes, duration_ms, request.id = request_id, cause, "request");
         } else {
-            tracing::info!(%method, path, status, size_bytes, duration_ms, request.id = request_id, cause, "request");
+            tracing::info!(%method, path, status, size_bytes, duration_ms, request.id = request_id, "request");
         }
     }
 }

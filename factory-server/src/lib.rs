@@ -2,18 +2,9 @@
 //!
 //! Knows status codes and header fields; knows no formats. A request becomes a description of bytes in the engine,
 //! the description becomes an answer here.
-//!
-//!   path ──▶ schematic, version, asset ──engine──▶ ExtentMap ──Representation──▶ Answer ──store──▶ bytes
 
-mod access;
+pub mod access;
 pub mod disposition;
-mod error;
-mod precondition;
+pub mod precondition;
 pub mod range;
-mod representation;
-mod routes;
-mod schematic;
-mod server;
-
-pub use routes::routes;
-pub use server::{DRAIN, serve};
+pub mod representation;

@@ -1,12 +1,14 @@
 //! Asset paths: the last segment of `/image/<schematic>/<version>/<path>`.
 //!
-//!   kernel-<arch>                                       the kernel
-//!   cmdline-<platform>-<arch>[-secureboot]              the kernel command line
-//!   initramfs-<arch>.xz                                 the initramfs, whatever its compression
-//!   <platform>-<arch>[-secureboot].iso                  an ISO image
-//!   <platform>-<arch>[-secureboot]-uki.efi              a unified kernel image
-//!   [<platform>-]installer-<arch>[-secureboot].tar      an installer image
-//!   <platform>-<arch>[-secureboot].<disk>[<packing>]    a disk image
+//! ```text
+//! kernel-<arch>                                       the kernel
+//! cmdline-<platform>-<arch>[-secureboot]              the kernel command line
+//! initramfs-<arch>.xz                                 the initramfs, whatever its compression
+//! <platform>-<arch>[-secureboot].iso                  an ISO image
+//! <platform>-<arch>[-secureboot]-uki.efi              a unified kernel image
+//! [<platform>-]installer-<arch>[-secureboot].tar      an installer image
+//! <platform>-<arch>[-secureboot].<disk>[<packing>]    a disk image
+//! ```
 //!
 //! Source: `ParseFromPath` of the reference's factory, as facts; the first pattern that fits wins.
 

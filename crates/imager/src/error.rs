@@ -1,11 +1,13 @@
 //! What goes wrong, and whose business that is.
 
-use crate::Version;
+use extent::Digest;
+
 use crate::profile::OutputKind;
+use crate::{Arch, Version};
 
 /// Why there is no answer.
 ///
-/// Texts from outside are in it as [`shown`] cuts them. The words are the reference's where it has words for
+/// Texts from outside are cut to 80 characters. The words are the reference's where it has words for
 /// the case; clients match on them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -110,6 +112,109 @@ pub enum Error {
         /// The versions that are near.
         nearest: Vec<Version>,
     },
+    /// An extension that the version's catalogue does not have.
+    #[error(
+        "official extension {name:?} is not available for {distribution} version {version}{}",
+        did_you_mean(nearest)
+    )]
+    ExtensionNotAvailable {
+        /// The name that was asked for.
+        name: String,
+        /// The distribution by name.
+        distribution: &'static str,
+        /// The version.
+        version: Version,
+        /// The names that are near.
+        nearest: Vec<String>,
+    },
+    /// Bytes where text must be: YAML can carry them.
+    #[error("the {what} is not UTF-8")]
+    NotText {
+        /// What it is.
+        what: &'static str,
+    },
+    /// A character that the kernel, or a terminal, would take for something else.
+    #[error("{what} {value:?} has a control character")]
+    ControlCharacter {
+        /// What it is.
+        what: &'static str,
+        /// The text.
+        value: String,
+    },
+    /// An image that is not made for the architecture.
+    #[error("image `{image}` is not there for `{arch}`")]
+    NoPlatform {
+        /// The image.
+        image: String,
+        /// The architecture.
+        arch: Arch,
+    },
+    /// A document of an image that does not parse.
+    #[error("the {what} of image `{image}` is damaged")]
+    Document {
+        /// The image.
+        image: String,
+        /// Which document.
+        what: &'static str,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// An image that names a blob by something else than a SHA-256.
+    #[error("image `{image}` names a blob that cannot be looked up")]
+    ImageDigest {
+        /// The image.
+        image: String,
+        /// What is wrong with the name.
+        source: extent::DigestError,
+    },
+    /// A layer in a form that is not read.
+    #[error("image `{image}` has a layer of type {media_type:?}, which is not read")]
+    LayerMediaType {
+        /// The image.
+        image: String,
+        /// The media type.
+        media_type: String,
+    },
+    /// A layer that is no archive.
+    #[error("a layer of image `{image}` is damaged")]
+    Layer {
+        /// The image.
+        image: String,
+        /// What is wrong with it.
+        source: formats::tar::Error,
+    },
+    /// A layer that unpacks to more than any image has.
+    #[error("layer `{digest}` has more than {max} bytes")]
+    LayerTooLarge {
+        /// The layer.
+        digest: Digest,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// A file that an image should have.
+    #[error("image `{image}` has no file `{path}`")]
+    MissingFile {
+        /// The image.
+        image: String,
+        /// The file.
+        path: String,
+    },
+    /// A file of a catalogue that cannot be read.
+    #[error("`{path}` of image `{image}` cannot be read")]
+    CatalogueFile {
+        /// The image.
+        image: String,
+        /// The file.
+        path: &'static str,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A compressed form.
+    #[error(transparent)]
+    Zstd(#[from] formats::zstd::Error),
     /// Something that will be there, and is not yet.
     #[error("{what} is not there yet")]
     NotYet {
@@ -136,6 +241,29 @@ pub enum ErrorClass {
 impl Error {
     /// Whose business the error is.
     pub fn class(&self) -> ErrorClass {
+        match self.kind() {
+            Kind::Input | Kind::Unsupported => ErrorClass::BadRequest,
+            Kind::Absent => ErrorClass::NotFound,
+            Kind::NotYet => ErrorClass::NotImplemented,
+            Kind::Space | Kind::Gone => ErrorClass::Unavailable,
+            Kind::Source | Kind::Io => ErrorClass::Internal,
+        }
+    }
+
+    /// The exit code of the program that ends with this error: 2 invalid input, 3 unsupported combination,
+    /// 5 dependency, 6 input and output, 7 assembly.
+    ///
+    /// Source: `pkg/installer/exitcode` of Talos, a stable interface.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind() {
+            Kind::Input | Kind::Absent => 2,
+            Kind::Unsupported | Kind::NotYet => 3,
+            Kind::Source | Kind::Gone => 5,
+            Kind::Space | Kind::Io => 6,
+        }
+    }
+
+    fn kind(&self) -> Kind {
         match self {
             Self::Arch { .. }
             | Self::Version { .. }
@@ -145,25 +273,52 @@ impl Error {
             | Self::Value { .. }
             | Self::UnknownProfile { .. }
             | Self::Missing { .. }
-            | Self::NotAllowed { .. }
-            | Self::NotSupported { .. }
             | Self::DiskTooLarge { .. }
-            | Self::MetaTooLarge { .. } => ErrorClass::BadRequest,
-            Self::VersionNotAvailable { .. } => ErrorClass::NotFound,
-            Self::NotYet { .. } => ErrorClass::NotImplemented,
+            | Self::MetaTooLarge { .. }
+            | Self::ExtensionNotAvailable { .. }
+            | Self::NotText { .. }
+            | Self::ControlCharacter { .. } => Kind::Input,
+            Self::NotAllowed { .. } | Self::NotSupported { .. } | Self::NoPlatform { .. } => {
+                Kind::Unsupported
+            }
+            Self::VersionNotAvailable { .. } => Kind::Absent,
+            Self::NotYet { .. } => Kind::NotYet,
+            Self::Document { .. }
+            | Self::ImageDigest { .. }
+            | Self::LayerMediaType { .. }
+            | Self::Layer { .. }
+            | Self::LayerTooLarge { .. }
+            | Self::MissingFile { .. }
+            | Self::CatalogueFile { .. } => Kind::Source,
+            Self::Store(error) => match error {
+                store::Error::NoSpace { .. } => Kind::Space,
+                store::Error::NotFound { .. } => Kind::Gone,
+                _ => Kind::Io,
+            },
+            Self::Zstd(_) => Kind::Io,
         }
     }
+}
 
-    /// The exit code of the program that ends with this error: 2 invalid input, 3 unsupported combination,
-    /// 4 environment, 5 dependency, 6 input and output, 7 assembly.
-    ///
-    /// Source: `pkg/installer/exitcode` of Talos, a stable interface.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::NotAllowed { .. } | Self::NotSupported { .. } | Self::NotYet { .. } => 3,
-            _ => 2,
-        }
-    }
+/// What decides class and exit code.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// The question is wrong.
+    Input,
+    /// Its parts do not go together.
+    Unsupported,
+    /// It names a version that is not there.
+    Absent,
+    /// It will have an answer.
+    NotYet,
+    /// A source image is not what it should be.
+    Source,
+    /// A blob is not in the store (any more).
+    Gone,
+    /// The disk is full.
+    Space,
+    /// Bytes cannot be read, or are not what they were.
+    Io,
 }
 
 /// The longest part of a foreign text that an error repeats, in characters.

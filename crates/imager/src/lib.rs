@@ -3,21 +3,29 @@
 //! Knows versions, profiles, kernel command lines and how boot files are laid out; fetches nothing from a
 //! network and speaks no protocol.
 //!
-//!   path ──▶ Asset ─┐
-//!   Schematic ──────┼──resolve──▶ Lock ──plan──▶ Artifact (an ExtentMap with a name)
-//!   Version ────────┘
+//! ```text
+//! path ──▶ Asset ─┐
+//! Schematic ──────┼──resolve──▶ Lock ──plan──▶ Artifact (an ExtentMap with a name)
+//! Version ────────┘
+//! ```
 
 mod arch;
 mod asset;
 mod cmdline;
 mod distribution;
 mod error;
+mod factory;
 mod loader;
+pub mod lock;
 pub mod meta;
 mod os_release;
+mod plan;
 mod platform;
 pub mod profile;
 mod quirks;
+mod request;
+mod resolve;
+mod table;
 mod version;
 
 pub use arch::Arch;
@@ -25,9 +33,14 @@ pub use asset::{Asset, AssetKind};
 pub use cmdline::{CommandLine, command_line};
 pub use distribution::Distribution;
 pub use error::{Error, ErrorClass};
+pub use factory::{Factory, Resolved};
 pub use loader::loader_conf;
+pub use lock::Lock;
 pub use os_release::os_release;
+pub use plan::{Artifact, EPOCH, PLANNER_REVISION, plan};
 pub use platform::Platform;
 pub use profile::Profile;
 pub use quirks::Quirks;
+pub use resolve::Offer;
+pub use table::{Row, rows, table};
 pub use version::Version;

@@ -1,12 +1,16 @@
 //! The META partition and its form in the kernel command line.
 //!
-//!   0        256 KiB      512 KiB                     1023 KiB   1 MiB
-//!   │ block  │ same block │ zero …                    │ zero     │
+//! ```text
+//! 0        256 KiB      512 KiB                     1023 KiB   1 MiB
+//! │ block  │ same block │ zero …                    │ zero     │
+//! ```
 //!
 //! A block, big-endian:
 //!
-//!   0      4                                  -36        -4
-//!   │magic │ tag len value … tag 0 │ zero …   │ SHA-256  │ magic │
+//! ```text
+//! 0      4                                  -36        -4
+//! │magic │ tag len value … tag 0 │ zero …   │ SHA-256  │ magic │
+//! ```
 //!
 //! Source: `internal/pkg/meta` of Talos and go-adv, as facts.
 

@@ -1,0 +1,123 @@
+//! The factory: a store, and what is asked of the engine.
+
+use std::sync::Arc;
+
+use schematics::{Schematic, SchematicId};
+use store::Store;
+
+use crate::resolve::Resolver;
+use crate::{Asset, Error, Lock, Offer, Version};
+
+/// Resolves requests against a store. Cheap to clone; clones share what they remember.
+///
+/// What touches the store is asynchronous and runs on tokio's threads for blocking work: a tokio runtime must be
+/// there.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = store::Store::open("/var/lib/imager")?;
+/// let factory = imager::Factory::open(store.clone());
+/// let schematic = schematics::Schematic::parse(b"customization: {}")?;
+/// let resolved = factory.resolve(&schematic, &"v13.1.0".parse()?, &"kernel-amd64".parse()?).await?;
+/// let artifact = imager::plan(&resolved)?;
+/// store.write_file(&artifact.extents, artifact.name.as_ref(), &|_| {})?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Factory {
+    resolver: Arc<Resolver>,
+}
+
+/// A lock and the few bytes that planning must look into.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What decides the bytes.
+    pub lock: Lock,
+}
+
+/// The longest canonical schematic in bytes.
+const SCHEMATIC_LEN_MAX: u64 = schematics::MAX_LEN as u64;
+
+impl Factory {
+    /// A factory over `store`, at the address that the reference has when it is told none: images that are made
+    /// with and without a server are the same.
+    pub fn open(store: Store) -> Self {
+        Self::at(store, "https://localhost/")
+    }
+
+    /// A factory over `store` that clients know as `external_url`. Machines show the address as part of the
+    /// author of their schematic; it is in every image that has an initramfs.
+    pub fn at(store: Store, external_url: &str) -> Self {
+        let author = format!("Image Factory ({external_url})");
+        Self { resolver: Arc::new(Resolver::new(store, author)) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        self.resolver.store()
+    }
+
+    /// The versions that there are, ascending, as the reference lists them: no pre-releases but those of the
+    /// newest minor.
+    pub async fn versions(&self) -> Result<Vec<Version>, Error> {
+        self.run(Resolver::versions).await
+    }
+
+    /// The extensions of `version`, in the order of its catalogue.
+    ///
+    /// # Errors
+    /// `VersionNotAvailable` with the nearest versions.
+    pub async fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
+        let version = version.clone();
+        self.run(move |resolver| resolver.extensions(&version)).await
+    }
+
+    /// Everything that decides the bytes of `asset`, with every blob of it in the store. What must be computed
+    /// is computed now, once.
+    ///
+    /// # Errors
+    /// All of [`Error`] but those of planning.
+    pub async fn resolve(
+        &self,
+        schematic: &Schematic,
+        version: &Version,
+        asset: &Asset,
+    ) -> Result<Resolved, Error> {
+        let (schematic, version, asset) = (schematic.clone(), version.clone(), *asset);
+        self.run(move |resolver| resolver.resolve(&schematic, &version, asset)).await
+    }
+
+    /// Keeps `schematic`: its canonical form is the blob that its id names.
+    pub async fn put_schematic(&self, schematic: &Schematic) -> Result<SchematicId, Error> {
+        let canonical = schematic.canonical();
+        self.run(move |resolver| Ok(resolver.store().put_bytes(canonical.as_bytes())?.digest.into())).await
+    }
+
+    /// The schematic `id`, if it was kept. A blob that is no schematic was not: ids are digests, and a client
+    /// may ask for any.
+    pub async fn schematic(&self, id: SchematicId) -> Result<Option<Schematic>, Error> {
+        self.run(move |resolver| {
+            let bytes = match resolver.store().bytes(&id.digest(), SCHEMATIC_LEN_MAX) {
+                Ok(bytes) => bytes,
+                Err(store::Error::NotFound { .. } | store::Error::TooLarge { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            Ok(Schematic::parse(&bytes).ok().filter(|schematic| schematic.id() == id))
+        })
+        .await
+    }
+
+    /// Runs `work` where it may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Resolver) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let resolver = Arc::clone(&self.resolver);
+        match tokio::task::spawn_blocking(move || work(&resolver)).await {
+            Ok(result) => result,
+            // Nothing cancels the task, so it panicked: so does who asked.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Locks: every digest that decides the bytes of an asset.
+
+use extent::Digest;
+use formats::zstd;
+use serde::{Deserialize, Serialize};
+use store::Descriptor;
+
+use crate::{Asset, Profile, Version};
+
+/// What a request was resolved to. Two equal locks plan the same bytes, on any machine, at any time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lock {
+    /// The revision of the planner: it changes when the same parts are put together in another way.
+    pub planner: u32,
+    /// What is made.
+    pub asset: Asset,
+    /// Of which version.
+    pub version: Version,
+    /// All that was decided without a catalogue.
+    pub profile: Profile,
+    /// What the version's own image brings; none where the asset carries nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_files: Option<BootFiles>,
+    /// The schematic, where the asset has an initramfs that names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schematic: Option<LockedSchematic>,
+    /// The extensions, in the order of the schematic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<LockedExtension>,
+}
+
+/// What a machine can read about its schematic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedSchematic {
+    /// The canonical form, whose digest is the id.
+    pub canonical: String,
+    /// Who made the image: the factory and its address.
+    pub author: String,
+}
+
+/// An extension.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedExtension {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// The image that the catalogue names.
+    pub image: Digest,
+}
+
+/// What the `imager` image of a version has for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFiles {
+    /// The manifest of the image.
+    pub image: Digest,
+    /// The kernel.
+    pub kernel: Descriptor,
+    /// The kernel's compressed form, where it is used and is shorter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_form: Option<zstd::Form>,
+    /// The release that the kernel says it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_release: Option<String>,
+    /// The initramfs.
+    pub initramfs: Descriptor,
+    /// systemd-stub, from version 1.5 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub systemd_stub: Option<Descriptor>,
+    /// systemd-boot, from version 1.5 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub systemd_boot: Option<Descriptor>,
+}
+
+impl Lock {
+    /// The digest of the lock itself.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(self).expect("a lock has text for keys and finite numbers"))
+    }
+
+    /// The blobs that the asset may be read from, each with a word for it.
+    pub fn blobs(&self) -> Vec<(Digest, String)> {
+        let mut blobs = Vec::new();
+        let mut add = |digest: Digest, what: &str| blobs.push((digest, what.to_owned()));
+        if let Some(files) = &self.boot_files {
+            add(files.kernel.digest, "kernel");
+            add(files.initramfs.digest, "initramfs");
+            for (file, what) in [(&files.systemd_stub, "systemd-stub"), (&files.systemd_boot, "systemd-boot")]
+            {
+                if let Some(file) = file {
+                    add(file.digest, what);
+                }
+            }
+            if let Some(form) = &files.kernel_form {
+                add(form.digest, "kernel, compressed");
+            }
+        }
+        blobs
+    }
+}

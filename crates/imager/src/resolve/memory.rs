@@ -1,0 +1,71 @@
+//! What is remembered of things that never change.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::Error;
+
+/// Values by keys that decide them.
+pub(super) struct Memory<K, V> {
+    values: Mutex<HashMap<K, Arc<V>>>,
+}
+
+/// How many values are kept: every extension of a hundred versions. Beyond it, all are learnt anew.
+const COUNT_MAX: usize = 10_000;
+
+impl<K: Eq + Hash, V> Memory<K, V> {
+    /// The value of `key`; `learn` finds it when it is not known. Failures are not remembered. Two who ask at
+    /// once may both learn: what is costly is single flight in the store.
+    pub fn get(&self, key: K, learn: impl FnOnce() -> Result<V, Error>) -> Result<Arc<V>, Error> {
+        if let Some(value) = self.locked().get(&key) {
+            return Ok(Arc::clone(value));
+        }
+        let value = Arc::new(learn()?);
+        let mut values = self.locked();
+        if values.len() >= COUNT_MAX {
+            values.clear();
+        }
+        values.insert(key, Arc::clone(&value));
+        Ok(value)
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.locked().clear();
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<K, Arc<V>>> {
+        // Nothing that can panic happens under the lock.
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, V> Default for Memory<K, V> {
+    fn default() -> Self {
+        Self { values: Mutex::default() }
+    }
+}
+
+impl<K, V> fmt::Debug for Memory<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memory")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_learnt_once_and_a_failure_is_not_remembered() {
+        let memory = Memory::default();
+        let failed = memory.get(1, || Err(Error::Missing { what: "it" }));
+        assert!(failed.is_err());
+        assert_eq!(*memory.get(1, || Ok("a")).unwrap(), "a");
+        assert_eq!(*memory.get(1, || Ok("b")).unwrap(), "a");
+        memory.clear();
+        assert_eq!(*memory.get(1, || Ok("b")).unwrap(), "b");
+    }
+}

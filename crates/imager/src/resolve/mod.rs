@@ -1,0 +1,192 @@
+//! Resolving: from names to digests.
+//!
+//! Blocking, and full of lookups; nothing here decides how bytes are laid out. What a digest names never
+//! changes, so what was read of it is remembered; tags are looked up each time.
+
+mod boot_files;
+mod catalogue;
+mod image;
+mod memory;
+
+use std::sync::Arc;
+
+use extent::Digest;
+use schematics::Schematic;
+use store::Store;
+
+use self::catalogue::Catalogue;
+use self::image::Image;
+use self::memory::Memory;
+use crate::lock::{BootFiles, LockedExtension, LockedSchematic};
+use crate::plan::PLANNER_REVISION;
+use crate::profile::OutFormat;
+use crate::request::Request;
+use crate::{Arch, Asset, AssetKind, Error, Lock, Resolved, Version};
+
+pub use catalogue::Offer;
+
+/// Where a version's boot files are. Its tags are the versions that there are.
+const IMAGER: &str = "siderolabs/imager";
+/// Where a version's catalogue of extensions is.
+const EXTENSIONS: &str = "siderolabs/extensions";
+/// Before it there was no image factory.
+const FIRST: Version = Version::new(1, 2, 0);
+/// How many versions an error offers.
+const NEAREST_VERSIONS: usize = 3;
+
+/// The store, and what was learnt from it.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    store: Store,
+    author: String,
+    boot_files: Memory<(Digest, Arch, bool), BootFiles>,
+    catalogues: Memory<Digest, Catalogue>,
+}
+
+impl Resolver {
+    pub fn new(store: Store, author: String) -> Self {
+        Self { store, author, boot_files: Memory::default(), catalogues: Memory::default() }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The versions to offer.
+    pub fn versions(&self) -> Result<Vec<Version>, Error> {
+        let mut versions = self.all_versions()?;
+        let newest = versions.last().map(|v| (v.semver().major, v.semver().minor));
+        versions.retain(|version| {
+            let line = (version.semver().major, version.semver().minor);
+            *version >= FIRST
+                && (!version.is_prerelease() || (Some(line) == newest && is_usual(&version.semver().pre)))
+        });
+        Ok(versions)
+    }
+
+    /// Every tag that is a version, ascending.
+    fn all_versions(&self) -> Result<Vec<Version>, Error> {
+        let tags = self.store.tags(IMAGER)?;
+        let mut versions: Vec<Version> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
+        versions.sort();
+        versions.dedup();
+        Ok(versions)
+    }
+
+    /// What `version` offers.
+    pub fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
+        Ok(self.catalogue(version)?.offers.clone())
+    }
+
+    fn catalogue(&self, version: &Version) -> Result<Arc<Catalogue>, Error> {
+        let (name, digest) = self.source(EXTENSIONS, version)?;
+        self.catalogues.get(digest, || {
+            // The catalogue has no architecture; it is published as an amd64 image.
+            Catalogue::read(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?)
+        })
+    }
+
+    /// The source image `repository` of `version`: a name for it and its digest.
+    fn source(&self, repository: &str, version: &Version) -> Result<(String, Digest), Error> {
+        let name = format!("{repository}:{version}");
+        if let Some(descriptor) = self.store.resolve_tag(repository, &version.to_string())? {
+            let digest = image::digest_of(&name, &descriptor)?;
+            return Ok((name, digest));
+        }
+        let mut all = self.all_versions()?;
+        all.retain(|other| other != version);
+        let nearest = version.nearest(&all, NEAREST_VERSIONS);
+        Err(Error::VersionNotAvailable { version: version.clone(), nearest })
+    }
+
+    pub fn resolve(&self, schematic: &Schematic, version: &Version, asset: Asset) -> Result<Resolved, Error> {
+        let request = Request::new(schematic, version, asset).map_err(|error| match error {
+            Error::VersionNotAvailable { .. } => self.source(IMAGER, version).err().unwrap_or(error),
+            error => error,
+        })?;
+        let resolved = self.resolve_request(schematic, &request)?;
+        if self.missing(&resolved.lock)?.is_none() {
+            return Ok(resolved);
+        }
+        // Somebody took blobs away. What can be derived is derived again.
+        self.forget();
+        let resolved = self.resolve_request(schematic, &request)?;
+        match self.missing(&resolved.lock)? {
+            None => Ok(resolved),
+            Some(digest) => Err(store::Error::NotFound { digest }.into()),
+        }
+    }
+
+    fn resolve_request(&self, schematic: &Schematic, request: &Request) -> Result<Resolved, Error> {
+        let (name, digest) = self.source(IMAGER, &request.version)?;
+        let kind = request.asset.kind();
+        let compresses = matches!(kind, AssetKind::Image { packing: OutFormat::Zst, .. });
+        let boot_files = match kind {
+            AssetKind::Cmdline => None,
+            _ => Some(self.boot_files.get((digest, request.asset.arch(), compresses), || {
+                // One image has the files of all architectures.
+                let image = Image::open(&self.store, &name, digest, Arch::Amd64)?;
+                let mut files = boot_files::boot_files(&self.store, &image, request.asset.arch())?;
+                if compresses {
+                    files.kernel_form = boot_files::form(&self.store, &files.kernel)?;
+                }
+                Ok(files)
+            })?),
+        };
+        let boot_files = boot_files.map(|files| BootFiles::clone(&files));
+        let schematic = request
+            .has_initramfs()
+            .then(|| LockedSchematic { canonical: schematic.canonical(), author: self.author.clone() });
+        let lock = Lock {
+            planner: PLANNER_REVISION,
+            asset: request.asset,
+            version: request.version.clone(),
+            profile: request.profile.clone(),
+            boot_files,
+            schematic,
+            extensions: self.find_extensions(request)?,
+        };
+        Ok(Resolved { lock })
+    }
+
+    /// The extensions that are asked for, as the catalogue has them.
+    fn find_extensions(&self, request: &Request) -> Result<Vec<LockedExtension>, Error> {
+        if request.extensions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let catalogue = self.catalogue(&request.version)?;
+        let mut found = Vec::new();
+        for name in &request.extensions {
+            let offer = catalogue.find(name).ok_or_else(|| Error::ExtensionNotAvailable {
+                name: crate::error::shown(name),
+                distribution: request.distribution.name,
+                version: request.version.clone(),
+                nearest: catalogue.nearest(name),
+            })?;
+            found.push(LockedExtension { name: offer.name.clone(), image: offer.digest });
+        }
+        Ok(found)
+    }
+
+    /// A blob of the lock that is not in the store.
+    fn missing(&self, lock: &Lock) -> Result<Option<Digest>, Error> {
+        for (digest, _) in lock.blobs() {
+            if self.store.stat(&digest)?.is_none() {
+                return Ok(Some(digest));
+            }
+        }
+        Ok(None)
+    }
+
+    fn forget(&self) {
+        self.boot_files.clear();
+        self.catalogues.clear();
+    }
+}
+
+/// Whether a pre-release is `alpha.N`, `beta.N` or `rc.N`: others are built by developers for themselves.
+fn is_usual(pre: &semver::Prerelease) -> bool {
+    pre.split_once('.').is_some_and(|(name, number)| {
+        matches!(name, "alpha" | "beta" | "rc") && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
