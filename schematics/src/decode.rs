@@ -6,23 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
 use crate::document::{Document, Kind, Node, NodeId, Tag};
 use crate::error::{Error, Place, excerpt, nearest};
-use crate::resolve::{Resolved, plain};
+use crate::resolve::Resolved;
+use crate::scalar;
 use crate::text::Text;
+use crate::typed::{is_missing, is_null, source, typed, typed_text, whole, wrong};
 use crate::value::{Scalar, Value};
 use crate::{MAX_ALIASED_LEN, MAX_DEPTH};
-
-/// Go's decoder asks for padding, and does not look at the bits behind the last byte.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// Walks a document.
 pub(crate) struct Decoder<'d> {
@@ -63,7 +54,11 @@ impl<'d> Decoder<'d> {
                     Some(index) => set(this, index, value),
                     None => Err(Error::UnknownField {
                         place: this.document.node(key).place,
-                        field: excerpt(&name.to_string()),
+                        field: if name.is_empty() {
+                            source(this.document.node(key))
+                        } else {
+                            excerpt(&name.to_string())
+                        },
                         parent: fields.parent,
                         nearest: nearest(&name.to_string(), fields.names),
                     }),
@@ -101,7 +96,7 @@ impl<'d> Decoder<'d> {
 
     /// A string; `None` is null.
     pub(crate) fn text(&mut self, id: NodeId) -> Result<Option<Text>, Error> {
-        self.enter(id, |_, node| match scalar(node)? {
+        self.enter(id, |_, node| match typed_text(node)? {
             None => Err(wrong(node, "a string")),
             Some((Resolved::Null, _)) => Ok(None),
             Some((_, text)) => Ok(Some(text)),
@@ -112,7 +107,7 @@ impl<'d> Decoder<'d> {
     pub(crate) fn boolean(&mut self, id: NodeId) -> Result<Option<bool>, Error> {
         self.enter(id, |_, node| {
             let wrong = || wrong(node, "`true` or `false`, unquoted");
-            match scalar(node)? {
+            match typed_text(node)? {
                 Some((Resolved::Null, _)) => Ok(None),
                 Some((Resolved::Bool(value), _)) => Ok(Some(value)),
                 Some((Resolved::Text, text)) if matches!(node.tag, Tag::Absent | Tag::Str) => {
@@ -130,7 +125,7 @@ impl<'d> Decoder<'d> {
     /// A whole number from 0 to `max`, the largest `T`; `None` is null.
     pub(crate) fn unsigned<T: TryFrom<u64>>(&mut self, id: NodeId, max: u64) -> Result<Option<T>, Error> {
         self.enter(id, |_, node| {
-            let number = match scalar(node)? {
+            let number = match typed_text(node)? {
                 Some((Resolved::Null, _)) => return Ok(None),
                 Some((Resolved::Integer(number), _)) => u64::try_from(number.get()).ok(),
                 Some((Resolved::Float(number), _)) => whole(number),
@@ -145,14 +140,16 @@ impl<'d> Decoder<'d> {
     /// A mapping with string keys to anything. Null and null keys leave no trace.
     pub(crate) fn options(&mut self, id: NodeId) -> Result<BTreeMap<Text, Value>, Error> {
         self.enter(id, |this, node| {
-            let mut options = BTreeMap::new();
+            let (mut options, mut names) = (BTreeMap::new(), Names::default());
             if is_null(node)? {
                 return Ok(options);
             }
             this.entries(node, &mut HashSet::new(), false, &mut |this, key, value| {
+                let place = this.place(key);
                 if let Some(key) = this.text(key)?
                     && let Some(value) = this.value(value)?
                 {
+                    names.refuse_twins(&Scalar::Text(key.clone()), place)?;
                     options.insert(key, value);
                 }
                 Ok(())
@@ -170,12 +167,14 @@ impl<'d> Decoder<'d> {
             }
             Kind::Mapping(entries) => {
                 let strings = this.only_string_keys(entries)?;
-                let mut mapping = BTreeMap::new();
+                let (mut mapping, mut names) = (BTreeMap::new(), Names::default());
                 this.entries(node, &mut HashSet::new(), false, &mut |this, key, value| {
+                    let place = this.place(key);
                     let key = if strings { this.text(key)?.map(Scalar::Text) } else { this.key(key)? };
                     if let Some(key) = key
                         && let Some(value) = this.value(value)?
                     {
+                        names.refuse_twins(&key, place)?;
                         mapping.insert(key, value);
                     }
                     Ok(())
@@ -196,7 +195,7 @@ impl<'d> Decoder<'d> {
             let string = self.enter(*key, |_, node| {
                 Ok(node.tag != Tag::Foreign
                     && node.tag != Tag::Binary
-                    && matches!(scalar(node)?, Some((Resolved::Text | Resolved::Merge, _))))
+                    && matches!(typed_text(node)?, Some((Resolved::Text | Resolved::Merge, _))))
             })?;
             if !string {
                 return Ok(false);
@@ -220,7 +219,8 @@ impl<'d> Decoder<'d> {
         self.refuse_duplicates(entries)?;
         let mut merge = None;
         for (key, value) in entries {
-            let (merges, name) = self.enter(*key, |_, node| match scalar(node)? {
+            let (merges, name) = self.enter(*key, |_, node| match typed_text(node)? {
+                _ if is_missing(node) => Err(Error::MissingKey { place: node.place }),
                 None => Err(Error::ComplexKey { place: node.place }),
                 Some((resolved, text)) => Ok((resolved == Resolved::Merge, text)),
             })?;
@@ -314,78 +314,20 @@ impl<'d> Decoder<'d> {
     }
 }
 
-/// The type of a scalar by its tag, quotes and text, and the text (of `!!binary`: the bytes). `None`: no scalar.
-fn scalar(node: &Node) -> Result<Option<(Resolved, Text)>, Error> {
-    let Kind::Scalar { text, plain: unquoted } = &node.kind else {
-        return Ok(None);
-    };
-    let resolved = match node.tag {
-        Tag::Absent if *unquoted => plain(text),
-        Tag::Absent | Tag::Str | Tag::Foreign => Resolved::Text,
-        Tag::Merge => Resolved::Merge,
-        Tag::Binary => {
-            let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-            let bytes = BASE64.decode(digits).map_err(|_| wrong_tag(node))?;
-            return Ok(Some((Resolved::Text, Text::from(bytes))));
+/// The keys of a mapping as they will be written, without quotes and tags.
+#[derive(Default)]
+struct Names(HashMap<String, (Scalar, Place)>);
+
+impl Names {
+    /// Keys that differ here may not differ where duplicates are looked for: `0x10` and `"16"`. The canonical form
+    /// would be refused.
+    fn refuse_twins(&mut self, key: &Scalar, place: Place) -> Result<(), Error> {
+        let name = scalar::name(key);
+        match self.0.insert(name.clone(), (key.clone(), place)) {
+            Some((twin, first)) if twin != *key => {
+                Err(Error::DuplicateKey { place, key: excerpt(&name), first: first.line })
+            }
+            _ => Ok(()),
         }
-        Tag::Int | Tag::Float | Tag::Bool | Tag::Null | Tag::Timestamp => match (node.tag, plain(text)) {
-            (Tag::Int, resolved @ Resolved::Integer(_))
-            | (Tag::Float, resolved @ Resolved::Float(_))
-            | (Tag::Bool, resolved @ Resolved::Bool(_))
-            | (Tag::Null, resolved @ Resolved::Null)
-            | (Tag::Timestamp, resolved @ Resolved::Timestamp(_)) => resolved,
-            #[allow(clippy::cast_precision_loss)] // what `!!float` asks for
-            (Tag::Float, Resolved::Integer(number)) => Resolved::Float(number.get() as f64),
-            _ => return Err(wrong_tag(node)),
-        },
-    };
-    Ok(Some((resolved, Text::from(text.as_str()))))
-}
-
-fn is_null(node: &Node) -> Result<bool, Error> {
-    Ok(matches!(scalar(node)?, Some((Resolved::Null, _))))
-}
-
-/// A single value with its type; `None` is a `<<`.
-fn typed(node: &Node) -> Result<Option<Scalar>, Error> {
-    let Some((resolved, text)) = scalar(node)? else {
-        return Err(Error::ComplexKey { place: node.place });
-    };
-    Ok(match resolved {
-        Resolved::Null => Some(Scalar::Null),
-        Resolved::Bool(value) => Some(Scalar::Bool(value)),
-        Resolved::Integer(number) => Some(Scalar::Integer(number)),
-        Resolved::Float(number) => Some(Scalar::from(number)),
-        Resolved::Timestamp(time) => Some(Scalar::Timestamp(time)),
-        Resolved::Text => Some(Scalar::Text(text)),
-        Resolved::Merge => None,
-    })
-}
-
-/// The whole number a float is.
-fn whole(number: f64) -> Option<u64> {
-    const BEYOND: f64 = 18_446_744_073_709_551_616.0;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked right here
-    (number.fract() == 0.0 && (0.0..BEYOND).contains(&number)).then_some(number as u64)
-}
-
-fn wrong_tag(node: &Node) -> Error {
-    Error::WrongTag { place: node.place, text: source(node), tag: node.tag.name() }
-}
-
-fn wrong(node: &Node, expected: &'static str) -> Error {
-    let found = match &node.kind {
-        Kind::Sequence(_) => "a list".to_owned(),
-        Kind::Mapping(_) => "a mapping".to_owned(),
-        Kind::Scalar { text, plain: false } => format!("the string `{}`", excerpt(text)),
-        Kind::Scalar { .. } | Kind::Alias(_) => format!("`{}`", source(node)),
-    };
-    Error::WrongType { place: node.place, expected, found }
-}
-
-fn source(node: &Node) -> String {
-    match &node.kind {
-        Kind::Scalar { text, .. } => excerpt(text),
-        _ => String::new(),
     }
 }

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 
 use crate::error::{Error, Place};
 use crate::{MAX_DEPTH, MAX_LEN, MAX_NODES};
@@ -87,11 +87,23 @@ impl Document {
                     continue;
                 }
                 Event::Scalar(value, style, anchor, tag) => {
-                    let kind = Kind::Scalar { text: value.into_owned(), plain: style == ScalarStyle::Plain };
-                    (tag, anchor, kind)
+                    let mut value = value.into_owned();
+                    if is_cut_off(text, &span, style) && value.ends_with('\n') {
+                        value.pop();
+                    } else if style == ScalarStyle::Plain && span.is_empty() {
+                        // The parser says `~` for what is not there; behind `!!str` it is the empty string.
+                        value.clear();
+                    }
+                    (tag, anchor, Kind::Scalar { text: value, plain: style == ScalarStyle::Plain })
                 }
-                Event::SequenceStart(_, anchor, tag) => (tag, anchor, Kind::Sequence(Vec::new())),
-                Event::MappingStart(_, anchor, tag) => (tag, anchor, Kind::Mapping(Vec::new())),
+                Event::SequenceStart(style, anchor, tag) => {
+                    refuse_tabs(text, &span, style)?;
+                    (tag, anchor, Kind::Sequence(Vec::new()))
+                }
+                Event::MappingStart(style, anchor, tag) => {
+                    refuse_tabs(text, &span, style)?;
+                    (tag, anchor, Kind::Mapping(Vec::new()))
+                }
                 Event::Alias(anchor) => {
                     let unknown = || Error::Syntax { place, problem: "the alias names no anchor".to_owned() };
                     (None, 0, Kind::Alias(*anchors.get(&anchor).ok_or_else(unknown)?))
@@ -134,8 +146,9 @@ pub(crate) fn text(body: &[u8]) -> Result<Cow<'_, str>, Error> {
         [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes)?.into(),
         [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes)?.into(),
         _ => {
-            let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-            std::str::from_utf8(body).map_err(|error| Error::Encoding { offset: error.valid_up_to() })?.into()
+            let text = std::str::from_utf8(body);
+            let text = text.map_err(|error| Error::Encoding { offset: error.valid_up_to() })?;
+            text.strip_prefix('\u{FEFF}').unwrap_or(text).into()
         }
     };
     refuse_control_characters(&text)?;
@@ -163,6 +176,29 @@ fn refuse_control_characters(text: &str) -> Result<(), Error> {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |start| start.chars().count()) + 1;
     Err(Error::ControlCharacter { place: Place { line, column }, code: character.into() })
+}
+
+/// Whether the last line of a literal or folded scalar is the last of the body and has no line break. The parser makes
+/// up one; the reference does not, and shells that strip the last LF of a body make this common.
+fn is_cut_off(text: &str, span: &Span, style: ScalarStyle) -> bool {
+    matches!(style, ScalarStyle::Literal | ScalarStyle::Folded)
+        && span.end.byte_offset() == Some(text.len())
+        && !text.ends_with(['\n', '\r'])
+        && span.indent.is_some_and(|indent| span.end.col() > indent)
+}
+
+/// Where nothing is indented yet, the parser takes a tab before the first entry for indentation.
+fn refuse_tabs(text: &str, span: &Span, style: StructureStyle) -> Result<(), Error> {
+    if style == StructureStyle::Flow {
+        return Ok(());
+    }
+    let before = span.start.byte_offset().and_then(|offset| text.get(..offset)).unwrap_or_default();
+    let (line, indentation) = before.split_at(before.trim_end_matches([' ', '\t']).len());
+    if indentation.contains('\t') && (line.is_empty() || line.ends_with(['\n', '\r'])) {
+        let problem = "a tab stands where spaces must indent".to_owned();
+        return Err(Error::Syntax { place: place(span), problem });
+    }
+    Ok(())
 }
 
 fn place(span: &Span) -> Place {

@@ -112,6 +112,12 @@ pub enum Error {
         /// The key.
         place: Place,
     },
+    /// There is nothing before a colon.
+    #[error("{place}: a key is missing before `:`")]
+    MissingKey {
+        /// Where it should be.
+        place: Place,
+    },
     /// A value is of another type than its field.
     #[error("{place}: expected {expected}, found {found}")]
     WrongType {
@@ -178,6 +184,7 @@ impl Error {
             | Self::UnknownField { place, .. }
             | Self::DuplicateKey { place, .. }
             | Self::ComplexKey { place }
+            | Self::MissingKey { place }
             | Self::WrongType { place, .. }
             | Self::OutOfRange { place, .. }
             | Self::UnknownName { place, .. }

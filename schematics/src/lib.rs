@@ -10,11 +10,16 @@
 //!
 //! Where the reference is wrong we are right:
 //!
-//!   | `bootloader: auto`                    | is accepted and leaves no trace                       |
-//!   | JSON's `\/` and surrogate pairs       | are accepted                                          |
-//!   | an unquoted date in a string or key   | is its text                                           |
-//!   | a canonical form it cannot read back  | is read as what it was written for                    |
-//!   | an unknown field named null           | is refused, not ignored                               |
+//! * `bootloader: auto` is accepted and leaves no trace; JSON's `\/` and surrogate pairs are accepted.
+//! * An unquoted date in a string field, or as the name of an option, is its text.
+//! * A canonical form it cannot read back is read as what it was written for; keys whose canonical forms are the same
+//!   (`0x10` and `"16"`) are refused.
+//! * A null key in the schematic's own fields, a missing key, and `<<` where a mapping or a number belongs are refused,
+//!   not ignored.
+//! * Keys with more than 18 digits in a row are ordered by their numbers; an option's key `.nan` keeps its value.
+//!
+//! The parser knows YAML 1.2: U+0085, U+2028 and U+2029 in a body break no lines, text in quotes must be indented, and
+//! a tab after `- ` is space. The reference's is older in all three.
 //!
 //! Source: `factory-behaviour` §1; go-yaml v4.0.0-rc.6 run on the same input.
 
@@ -23,6 +28,7 @@ mod decode;
 mod document;
 mod emit;
 mod error;
+mod id;
 mod mend;
 mod order;
 mod resolve;
@@ -30,14 +36,14 @@ mod scalar;
 mod schematic;
 mod text;
 mod timestamp;
+mod typed;
 mod value;
 
 pub use bootloader::Bootloader;
 pub use error::{Error, Place};
+pub use id::SchematicId;
 pub use scalar::QuoteStyle;
-pub use schematic::{
-    Customization, DiskImage, Meta, Overlay, Schematic, SchematicId, SecureBoot, SystemExtensions,
-};
+pub use schematic::{Customization, DiskImage, Meta, Overlay, Schematic, SecureBoot, SystemExtensions};
 pub use text::Text;
 pub use value::{Float, Integer, Scalar, Timestamp, Value};
 

@@ -111,3 +111,34 @@ impl Header {
         (value, rest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_literals_and_separators_are_rewritten() {
+        for (text, mended) in [
+            ("customization: {}\n", None),
+            ("# customization: |\n", None),
+            (
+                "customization:\n    meta:\n        - key: 1\n          value: |4\n              a\n            b\n",
+                Some("customization:\n    meta:\n        - key: 1\n          value: \"  a\\nb\\n\"\n"),
+            ),
+            // The text of a literal is no header, nor is a string that ends like one.
+            (
+                "owner: |\n    a: |\n     b\ncustomization: {}\n",
+                Some("owner: \"a: |\\n b\\n\"\ncustomization: {}\n"),
+            ),
+            ("owner: a |\ncustomization: {}\n", Some("owner: a |\ncustomization: {}\n")),
+            ("owner: !!binary |\n    AA\n", Some("owner: !!binary |\n    AA\n")),
+            ("owner: 'a\u{2028}    b'\n", Some("owner: 'a\u{2028}b'\n")),
+            (
+                "overlay:\n    ? |-\n        a\n        b\n    :   - |\n",
+                Some("overlay:\n    ? \"a\\nb\"\n    :   - \"\"\n"),
+            ),
+        ] {
+            assert_eq!(canonical(text).as_deref(), mended, "{text:?}");
+        }
+    }
+}

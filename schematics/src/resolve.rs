@@ -42,8 +42,10 @@ pub(crate) fn plain(text: &str) -> Resolved {
         _ => {}
     }
     match text.as_bytes()[0] {
-        // Behind a leading dot the reference does not drop underscores.
-        b'.' => float(text).map_or(Resolved::Text, Resolved::Float),
+        // Behind a leading dot, underscores must stand between digits.
+        b'.' if separates_digits(text) => {
+            float(&text.replace('_', "")).map_or(Resolved::Text, Resolved::Float)
+        }
         b'+' | b'-' | b'0'..=b'9' => {
             if let Some(timestamp) = Timestamp::parse(text) {
                 return Resolved::Timestamp(timestamp);
@@ -82,6 +84,14 @@ fn integer(text: &str) -> Option<Integer> {
     }
     let number = i128::from(magnitude) * if negative { -1 } else { 1 };
     i64::try_from(number).ok().map(Integer::from)
+}
+
+/// Whether every underscore has a digit on either side.
+fn separates_digits(text: &str) -> bool {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    text.match_indices('_')
+        .all(|(at, _)| is_digit(bytes.get(at.wrapping_sub(1))) && is_digit(bytes.get(at + 1)))
 }
 
 /// A finite decimal float: `[-+]? (. d+ | d+ (. d*)?) ([eE] [-+]? d+)?`.
@@ -160,6 +170,12 @@ mod tests {
             (".5", Resolved::Float(0.5)),
             ("+.5", Resolved::Float(0.5)),
             ("._5", Resolved::Text),
+            (".5_0", Resolved::Float(0.5)),
+            (".5__0", Resolved::Text),
+            (".5_", Resolved::Text),
+            (".5e1_0", Resolved::Float(5e9)),
+            (".5_e1", Resolved::Text),
+            ("-.5__0_", Resolved::Float(-0.5)),
             ("1_0.5", Resolved::Float(10.5)),
             (".", Resolved::Text),
             ("-", Resolved::Text),

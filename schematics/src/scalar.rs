@@ -14,10 +14,13 @@ use base64::Engine;
 
 use crate::resolve::{Resolved, plain};
 use crate::text::Text;
+use crate::value::Scalar;
 
 /// How strings are quoted that only YAML 1.1 reads as something else: `yes`, `off`, `12:30`, `<<`.
 ///
 /// go-yaml quoted them doubly up to v4.0.0-rc.4, singly in rc.5 and rc.6, doubly again in v4.0.0. Ids depend on it.
+/// (v4.0.0 also counts the hint of a literal in a list right, and writes text with spaces before a line break as a
+/// literal; this switch follows it in neither.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QuoteStyle {
     /// `'off'`
@@ -68,6 +71,18 @@ pub(crate) fn written(text: &Text, quotes: QuoteStyle) -> Written<'_> {
     } else {
         double(text)
     })
+}
+
+/// The value without quotes and tags, as a reader of the canonical form meets it.
+pub(crate) fn name(scalar: &Scalar) -> String {
+    match scalar {
+        Scalar::Null => "null".to_owned(),
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Integer(number) => number.get().to_string(),
+        Scalar::Float(number) => float(number.get()),
+        Scalar::Timestamp(time) => time.to_string(),
+        Scalar::Text(text) => text.as_str().map_or_else(|_| base64_lines(text.as_bytes()), str::to_owned),
+    }
 }
 
 /// Whether `text` holds anything the reference's emitter takes for a line break; such a key is never simple.
@@ -233,14 +248,19 @@ fn base64_lines(bytes: &[u8]) -> String {
 }
 
 /// A float in the shortest form that reads back, as Go's `%g` prints it: an exponent below -4 or from 6 on.
-pub(crate) fn float(number: f64) -> String {
+fn float(number: f64) -> String {
     if number.is_nan() {
         return ".nan".to_owned();
     }
     if number.is_infinite() {
         return if number > 0.0 { ".inf" } else { "-.inf" }.to_owned();
     }
-    let scientific = format!("{number:e}");
+    // Of two shortest forms equally near, Go takes the even one; so does rounding to that many digits, but at powers
+    // of two the result may read back as the neighbour.
+    let shortest = format!("{number:e}");
+    let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    let rounded = format!("{number:.*e}", digits.saturating_sub(1));
+    let scientific = if rounded.parse() == Ok(number) { rounded } else { shortest };
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     match exponent.parse::<i32>() {
         Ok(exponent) if !(-4..6).contains(&exponent) => {
@@ -263,6 +283,8 @@ mod tests {
             (0.0001, "0.0001"),
             (0.00001, "1e-05"),
             (0.000_001_5, "1.5e-06"),
+            (900_719_925_474_099.2, "9.007199254740992e+14"),
+            (9_007_199_254_740_993.0, "9.007199254740992e+15"),
             (999_999.5, "999999.5"),
             (1e6, "1e+06"),
             (123_456_789.125, "1.23456789125e+08"),

@@ -1,18 +1,16 @@
 //! The schematic.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use extent::Digest;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bootloader::Bootloader;
 use crate::decode::{Decoder, Fields};
 use crate::document::{self, Document, NodeId};
 use crate::emit::{self, Item};
 use crate::error::Error;
-use crate::scalar::{QuoteStyle, float};
+use crate::id::SchematicId;
+use crate::scalar::{self, QuoteStyle};
 use crate::text::Text;
 use crate::value::{Scalar, Value};
 use crate::{MAX_LEN, mend};
@@ -90,10 +88,6 @@ pub struct DiskImage {
     pub sector_size: u64,
 }
 
-/// The name of a schematic: the SHA-256 of its canonical YAML, written as 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SchematicId(Digest);
-
 impl Schematic {
     /// Reads a schematic: the first document of `body`, YAML or JSON.
     ///
@@ -142,7 +136,7 @@ impl Schematic {
 
     /// The id: the digest of [`Schematic::canonical`].
     pub fn id(&self) -> SchematicId {
-        SchematicId(Digest::of(self.canonical().as_bytes()))
+        Digest::of(self.canonical().as_bytes()).into()
     }
 
     fn read(text: &str) -> Result<Self, Error> {
@@ -350,63 +344,7 @@ fn value_item(value: &Value) -> Item<'_> {
 
 fn scalar_item(scalar: &Scalar) -> Item<'_> {
     match scalar {
-        Scalar::Null => Item::from("null"),
-        Scalar::Bool(value) => Item::Bare(value.to_string()),
-        Scalar::Integer(number) => Item::Bare(number.get().to_string()),
-        Scalar::Float(number) => Item::Bare(float(number.get())),
-        Scalar::Timestamp(time) => Item::Bare(time.to_string()),
         Scalar::Text(text) => Item::Text(text),
-    }
-}
-
-impl SchematicId {
-    /// The digest the id is; the store keeps the canonical YAML as its blob.
-    pub const fn digest(self) -> Digest {
-        self.0
-    }
-}
-
-impl From<Digest> for SchematicId {
-    fn from(digest: Digest) -> Self {
-        Self(digest)
-    }
-}
-
-impl From<SchematicId> for Digest {
-    fn from(id: SchematicId) -> Self {
-        id.0
-    }
-}
-
-impl FromStr for SchematicId {
-    type Err = extent::DigestError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Digest::from_hex(text).map(Self)
-    }
-}
-
-impl fmt::Display for SchematicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.hex())
-    }
-}
-
-impl fmt::Debug for SchematicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "schematic:{self}")
-    }
-}
-
-impl Serialize for SchematicId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for SchematicId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        bare => Item::Bare(scalar::name(bare)),
     }
 }
