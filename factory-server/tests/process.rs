@@ -1,0 +1,82 @@
+//! The program: its flags, its first line, its log, its end.
+
+// The functions that tests share are test code too.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// A running server; killed when it goes out of scope.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command(store: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_factory-server"));
+    command.env_remove("RUST_LOG").env("IMAGER_STORE", store).args(["--listen", "127.0.0.1:0"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Starts the server; gives the address that it prints.
+fn start(store: &Path, flags: &[&str]) -> (Program, String) {
+    let mut program = Program(command(store).args(flags).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(program.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("http://127.0.0.1:") && line.ends_with('\n'), "{line:?}");
+    (program, line.trim().to_owned())
+}
+
+/// Tells the server to stop by `signal`; gives its exit code and its log.
+fn stop(mut program: Program, signal: &str) -> (Option<i32>, String) {
+    assert!(Command::new("kill").args([signal, &program.0.id().to_string()]).status().unwrap().success());
+    let mut log = String::new();
+    program.0.stderr.as_mut().unwrap().read_to_string(&mut log).unwrap();
+    (program.0.wait().unwrap().code(), log)
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_logs_requests_and_stops_on_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, url) = start(dir.path(), &["--log-format", "json"]);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = client.post(format!("{url}/schematics")).header("x-request-id", "seven").body("{}");
+    assert_eq!(post.send().await.unwrap().status(), 201);
+    assert_eq!(client.get(format!("{url}/none?secret=1")).send().await.unwrap().status(), 404);
+    let (code, log) = stop(program, "-TERM");
+    assert_eq!(code, Some(0), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let requests: Vec<&Value> = lines.iter().filter(|line| line["message"] == "request").collect();
+    assert_eq!(requests.len(), 2, "{log}");
+    let first = requests[0];
+    assert_eq!(
+        (&first["method"], &first["path"], &first["status"]),
+        (&"POST".into(), &"/schematics".into(), &201.into())
+    );
+    assert_eq!(first["request.id"], "seven");
+    assert_eq!(first["size_bytes"], 107);
+    assert!(first["duration_ms"].as_f64().unwrap() > 0.0);
+    assert!(!log.contains("secret"), "queries may hold tokens: {log}");
+
+    let (program, _) = start(dir.path(), &[]);
+    assert_eq!(stop(program, "-INT").0, Some(0));
+}
+
+#[test]
+fn what_keeps_it_from_serving_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("letter"), "dear").unwrap();
+    let output = command(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("neither a store nor empty"));
+    let output = command(dir.path()).args(["--log-format", "xml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
