@@ -2,7 +2,6 @@
 //!
 //! One line for each request, written when the last byte of its answer is gone or the client is.
 
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -101,14 +100,16 @@ impl Drop for Counted {
 }
 
 impl Line {
-    fn write(&mut self) {
+    fn write(&self) {
         let duration_ms = self.begun.elapsed().as_secs_f64() * 1000.0;
         let Self { method, uri, request_id, status, size_bytes, .. } = self;
         let path = uri.path();
-        if let Some(cause) = mem::take(&mut self.cause) {
+        let cause = self.cause.as_deref();
+        // A body that fails has its status already.
+        if *status >= 500 || (cause.is_some() && *status < 400) {
             tracing::error!(%method, path, status, size_bytes, duration_ms, request.id = request_id, cause, "request");
         } else {
-            tracing::info!(%method, path, status, size_bytes, duration_ms, request.id = request_id, "request");
+            tracing::info!(%method, path, status, size_bytes, duration_ms, request.id = request_id, cause, "request");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a download is called and what it is.
+//! What a download is called.
 //!
 //! The name may come from the query and is hostile: nothing in it can end the header field, leave the directory
 //! that a client saves to, or make one extension look like another.
@@ -9,24 +9,6 @@ use std::fmt::Write as _;
 
 /// The longest file name in bytes: `NAME_MAX` of Linux, and what Windows and macOS allow in UTF-16 units.
 const MAX_NAME_LEN: usize = 255;
-
-/// The media type of an asset, by the extension of its *path*; the reference takes the rest from its host's table,
-/// which differs from host to host, so everything else is `application/octet-stream` here.
-const MEDIA_TYPES: &[(&str, &str)] = &[
-    (".efi", "application/efi"),
-    (".gz", "application/gzip"),
-    (".iso", "application/x-iso9660-image"),
-    (".qcow2", "application/x-qemu-disk"),
-    (".tar", "application/x-tar"),
-    (".xz", "application/x-xz"),
-    (".zst", "application/zstd"),
-];
-
-/// The media type of the asset at `path`.
-pub fn media_type(path: &str) -> &'static str {
-    let known = MEDIA_TYPES.iter().find(|(extension, _)| path.ends_with(extension));
-    known.map_or("application/octet-stream", |(_, media_type)| media_type)
-}
 
 /// The value of `Content-Disposition` for a download that the client asks to be called `asked`, else `name`.
 ///
@@ -122,23 +104,6 @@ mod tests {
             prop_assert!(plain.len() <= MAX_NAME_LEN && !plain.is_empty() && !plain.starts_with('.'));
             prop_assert!(rest.is_empty() || rest.starts_with("; filename*=UTF-8''"));
             prop_assert!(!rest.contains('"'));
-        }
-    }
-
-    #[test]
-    fn the_media_type_follows_the_last_extension() {
-        let table = [
-            ("metal-amd64.raw.zst", "application/zstd"),
-            ("metal-amd64.raw", "application/octet-stream"),
-            ("initramfs-amd64.xz", "application/x-xz"),
-            ("metal-amd64-uki.efi", "application/efi"),
-            ("metal-amd64.iso", "application/x-iso9660-image"),
-            ("oracle-amd64.qcow2", "application/x-qemu-disk"),
-            ("gcp-amd64.raw.tar.gz", "application/gzip"),
-            ("kernel-amd64", "application/octet-stream"),
-        ];
-        for (path, expected) in table {
-            assert_eq!(media_type(path), expected, "{path}");
         }
     }
 }

@@ -2,9 +2,18 @@
 //!
 //! Knows status codes and header fields; knows no formats. A request becomes a description of bytes in the engine,
 //! the description becomes an answer here.
+//!
+//!   path ──▶ schematic, version, asset ──engine──▶ ExtentMap ──Representation──▶ Answer ──store──▶ bytes
 
-pub mod access;
+mod access;
 pub mod disposition;
-pub mod precondition;
+mod error;
+mod precondition;
 pub mod range;
-pub mod representation;
+mod representation;
+mod routes;
+mod schematic;
+mod server;
+
+pub use routes::routes;
+pub use server::{DRAIN, serve};

@@ -1,17 +1,21 @@
 //! Answers to GET and HEAD: status, header fields and the description of the body.
 //!
-//! Pure: the answer is decided before a byte is read, and is the same for HEAD as for GET.
+//! The answer is decided before a byte is read, and is the same for HEAD as for GET.
 //!
 //! Source: RFC 9110 §9.3.2 (HEAD), §13.2.2 (order of preconditions), §14 and §15.3.7 (ranges).
 
 use std::ops::Range;
 
+use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use extent::ExtentMap;
+use store::Store;
 
+use crate::error::Error;
 use crate::precondition::{self, ETag, Outcome};
 use crate::range::{self, Selection};
 
@@ -120,6 +124,16 @@ impl Representation {
 }
 
 impl Answer {
+    /// The answer with its bytes from `store`. Every blob is open before the status line is sent.
+    pub async fn stream(self, store: &Store, method: &Method) -> Result<Response, Error> {
+        let body = match method {
+            // A plan is all that a HEAD costs.
+            &Method::HEAD => Body::empty(),
+            _ => Body::from_stream(store.stream(self.body).await?),
+        };
+        Ok((self.status, self.headers, body).into_response())
+    }
+
     fn new(status: StatusCode, body: ExtentMap) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(body.len()))]);
         Self { status, headers, body }

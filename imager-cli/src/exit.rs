@@ -26,6 +26,21 @@ pub enum Exit {
     Assembly = 7,
 }
 
+impl Exit {
+    /// The exit code that is this number; the engine numbers as the reference does.
+    const fn of(code: u8) -> Self {
+        match code {
+            2 => Self::Input,
+            3 => Self::Unsupported,
+            4 => Self::Environment,
+            5 => Self::Dependency,
+            6 => Self::Io,
+            7 => Self::Assembly,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// An error whose exit code and next step are known.
 struct Failure {
     exit: Exit,
@@ -93,7 +108,13 @@ fn exit(error: &(dyn Error + 'static)) -> Option<Exit> {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return Some(failure.exit);
     }
-    error.is::<io::Error>().then_some(Exit::Io)
+    if let Some(error) = error.downcast_ref::<imager::Error>() {
+        return Some(Exit::of(error.exit_code()));
+    }
+    if error.is::<schematics::Error>() {
+        return Some(Exit::Input);
+    }
+    (error.is::<io::Error>() || error.is::<store::Error>()).then_some(Exit::Io)
 }
 
 /// The next step after one error of a chain.

@@ -3,6 +3,7 @@
 mod boot;
 mod exit;
 mod output;
+mod schematic;
 mod store;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Boot(boot::Boot),
+    Schematic(schematic::Naming),
     Store(store::Care),
 }
 
@@ -47,6 +49,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<()> {
     let store = || store::open(cli.store);
     match cli.command {
         Command::Boot(command) => command.run(output),
+        Command::Schematic(command) => command.run(output),
         Command::Store(command) => command.run(&store()?, output),
     }
 }

@@ -8,7 +8,7 @@ use extent::Digest;
 use serde::Serialize;
 use store::Store;
 
-use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
+use crate::exit::{Exit, Tag as _, refuse_hint};
 use crate::output::Output;
 
 /// Looks after the store.
@@ -20,16 +20,18 @@ pub struct Care {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Hash every blob and name those that are corrupt (exit code 6)
+    /// Hash every blob and follow every reference; findings are named (exit code 6)
     Verify,
 }
 
-/// The outcome of hashing every blob.
+/// What a scrub found.
 #[derive(Serialize)]
-struct Scrub {
-    blobs: usize,
+struct Findings<'a> {
+    blobs: u64,
     size_bytes: u64,
-    corrupt: Vec<Digest>,
+    corrupt: &'a [Digest],
+    unreadable: &'a [Digest],
+    dangling: Vec<String>,
 }
 
 /// The store in `dir`, else in the default place.
@@ -48,38 +50,34 @@ impl Care {
     /// Runs the command.
     pub fn run(&self, store: &Store, output: &Output) -> anyhow::Result<()> {
         let Task::Verify = self.task;
-        let digests = store.digests().exit(Exit::Io)?;
-        let mut lens = Vec::with_capacity(digests.len());
-        for digest in &digests {
-            lens.push(store.stat(digest).exit(Exit::Io)?.unwrap_or(0));
-        }
-        let total = lens.iter().sum();
-        let mut scrub = Scrub { blobs: digests.len(), size_bytes: total, corrupt: Vec::new() };
+        let total = store.disk_usage().exit(Exit::Io)?.len;
         let progress = output.progress();
-        let mut done = 0;
-        for (digest, len) in digests.iter().zip(lens) {
-            progress.at("hashing blobs", done, total);
-            match store.verify(digest) {
-                Ok(()) => {}
-                Err(store::Error::Corrupt { digest }) => scrub.corrupt.push(digest),
-                Err(error) => return Err(error).exit(Exit::Io),
-            }
-            done += len;
-        }
+        let scrub = store.scrub(&|done| progress.at("hashing blobs", done, total)).exit(Exit::Io)?;
         progress.done();
-        output.value(&scrub, |out| {
-            writeln!(
-                out,
-                "{} blobs, {} bytes, {} corrupt",
-                scrub.blobs,
-                scrub.size_bytes,
-                scrub.corrupt.len()
-            )?;
-            scrub.corrupt.iter().try_for_each(|digest| writeln!(out, "{digest}"))
+        let findings = Findings {
+            blobs: scrub.blobs,
+            size_bytes: scrub.len,
+            corrupt: &scrub.corrupt,
+            unreadable: &scrub.unreadable,
+            dangling: scrub.dangling.iter().map(|(repository, tag)| format!("{repository}:{tag}")).collect(),
+        };
+        output.value(&findings, |out| {
+            writeln!(out, "{} blobs, {} bytes", findings.blobs, findings.size_bytes)?;
+            findings.corrupt.iter().try_for_each(|digest| writeln!(out, "corrupt     {digest}"))?;
+            findings.unreadable.iter().try_for_each(|digest| writeln!(out, "unreadable  {digest}"))?;
+            findings.dangling.iter().try_for_each(|name| writeln!(out, "dangling    {name}"))
         })?;
-        if scrub.corrupt.is_empty() {
+        if scrub.is_clean() {
             return Ok(());
         }
-        refuse(Exit::Io, format!("{} of {} blobs are corrupt", scrub.corrupt.len(), scrub.blobs))
+        let (corrupt, unreadable) = (findings.corrupt.len(), findings.unreadable.len());
+        let dangling = findings.dangling.len();
+        refuse_hint(
+            Exit::Io,
+            format!(
+                "the store has {corrupt} corrupt and {unreadable} unreadable blobs, {dangling} dangling references"
+            ),
+            "`imager seed` puts the blobs of source images again",
+        )
     }
 }

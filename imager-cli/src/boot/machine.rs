@@ -11,19 +11,9 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use imager::Arch;
 
 use crate::exit::{Exit, Tag as _, refuse_hint};
-
-/// A machine's architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Arch {
-    /// x86-64.
-    #[value(alias = "x86_64")]
-    Amd64,
-    /// 64-bit Arm.
-    #[value(alias = "aarch64")]
-    Arm64,
-}
 
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,26 +77,25 @@ const ARM64: Platform = Platform {
     firmware_package: "qemu-efi-aarch64",
 };
 
-impl Arch {
-    /// The architecture that `name` speaks of, as asset names do (`metal-arm64.raw`).
-    pub fn of_name(name: &str) -> Option<Self> {
-        let mut words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        words.find_map(|word| Self::from_str(word, true).ok())
-    }
+/// The architecture that `name` speaks of, as asset names do (`metal-arm64.raw`).
+pub fn arch_of(name: &str) -> Option<Arch> {
+    let name = name.to_ascii_lowercase();
+    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.find_map(|word| if word == "aarch64" { Some(Arch::Arm64) } else { word.parse().ok() })
+}
 
-    const fn platform(self) -> &'static Platform {
-        match self {
-            Self::Amd64 => &AMD64,
-            Self::Arm64 => &ARM64,
-        }
+/// The kernel's argument for the console that is shown.
+pub const fn console_of(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "console=ttyS0",
+        Arch::Arm64 => "console=ttyAMA0",
     }
+}
 
-    /// The console that the direct kernel boot shows.
-    pub const fn console(self) -> &'static str {
-        match self {
-            Self::Amd64 => "console=ttyS0",
-            Self::Arm64 => "console=ttyAMA0",
-        }
+const fn platform_of(arch: Arch) -> &'static Platform {
+    match arch {
+        Arch::Amd64 => &AMD64,
+        Arch::Arm64 => &ARM64,
     }
 }
 
@@ -120,7 +109,7 @@ pub fn command(
     start: &Start<'_>,
     scratch: &Path,
 ) -> anyhow::Result<Command> {
-    let platform = arch.platform();
+    let platform = platform_of(arch);
     let Some(qemu) = find(platform.qemu) else {
         return missing(platform.qemu, platform.qemu_package);
     };
@@ -207,7 +196,7 @@ mod tests {
             ("charm64.raw", None),
         ];
         for (name, expected) in table {
-            assert_eq!(Arch::of_name(name), expected, "{name}");
+            assert_eq!(arch_of(name), expected, "{name}");
         }
     }
 

@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use imager::Arch;
 
-use super::Arch;
 use crate::exit::{Exit, Tag as _, refuse};
 
 /// How much of a disk is searched for its boot loader: the tables and directories of an ESP come first.

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use console::{Console, Verdict};
-use machine::{Accel, Arch, Start};
+use imager::Arch;
+use machine::{Accel, Start};
 use medium::Medium;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,7 +42,7 @@ pub struct Boot {
     /// Seconds after which the boot has failed
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// The machine's architecture [default: by the file's name, else by the boot loader on the disk]
+    /// amd64 or arm64 [default: by the file's name, else by the boot loader on the disk]
     #[arg(long)]
     arch: Option<Arch>,
     /// What runs the guest: tcg works everywhere, kvm only where a guest really runs
@@ -95,7 +96,7 @@ impl Boot {
             (Some(file), None) => self.disk(file, scratch.path(), output)?,
             (None, None) => return refuse(Exit::Input, "there is nothing to boot"),
         };
-        output.note(&format!("booting {arch:?} under {:?}", self.accel).to_lowercase());
+        output.note(&format!("booting {arch} under {:?}", self.accel).to_lowercase());
         let booted = self.watch(command, output)?;
         output.value(&booted, |out| booted.lines.iter().try_for_each(|line| writeln!(out, "{line}")))
     }
@@ -105,7 +106,7 @@ impl Boot {
             File::open(file).with_context(|| format!("opening `{}`", file.display())).exit(Exit::Io)?;
         }
         let Some(arch) = self.arch else { return refuse(Exit::Input, "`--kernel` needs `--arch`") };
-        let append = format!("{} {}", arch.console(), self.append.as_deref().unwrap_or_default());
+        let append = format!("{} {}", machine::console_of(arch), self.append.as_deref().unwrap_or_default());
         let start = Start::Kernel { kernel, initrd: self.initrd.as_deref(), append: append.trim_end() };
         Ok((arch, machine::command(arch, self.accel, self.memory, &start, scratch)?))
     }
@@ -120,7 +121,7 @@ impl Boot {
         let progress = output.progress();
         progress.step(&format!("opening `{shown}`"));
         let medium = Medium::open(file, scratch)?;
-        let named = || file.file_name().and_then(|name| Arch::of_name(&name.to_string_lossy()));
+        let named = || file.file_name().and_then(|name| machine::arch_of(&name.to_string_lossy()));
         let arch = match self.arch.or_else(named) {
             Some(arch) => arch,
             None => match medium.arch().with_context(|| format!("searching `{shown}`")).exit(Exit::Io)? {

@@ -1,0 +1,59 @@
+//! A server for tests, in process, on a free port of the loopback.
+
+// Each test binary takes its part of it, and test code may unwrap.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::path::Path;
+
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running server; stops when it goes out of scope.
+pub struct Server {
+    pub url: String,
+    pub store: Store,
+    pub client: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Server {
+    /// Serves the store in `dir`.
+    pub async fn start(dir: &Path) -> Self {
+        let store = Store::open(dir).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let routes = factory_server::routes(store.clone());
+        let served = tokio::spawn(factory_server::serve(listener, routes, async {
+            let _ = stopped.await;
+        }));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { url, store, client, stop: Some(stop), served: Some(served) }
+    }
+
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}{path}", self.url))
+    }
+
+    pub fn head(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.head(format!("{}{path}", self.url))
+    }
+
+    pub async fn post(&self, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        self.client.post(format!("{}/schematics", self.url)).body(body).send().await.unwrap()
+    }
+
+    /// Tells it to stop; gives back what it ended with.
+    pub async fn stop(mut self) -> std::io::Result<()> {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.served.take().unwrap().await.unwrap()
+    }
+}
+
+/// A field of an answer; empty if it is not there.
+pub fn field(response: &reqwest::Response, name: &str) -> String {
+    response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
