@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::Request;
-use axum::http::header::{HeaderValue, SERVER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_LENGTH, HeaderValue, SERVER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -60,6 +60,12 @@ pub async fn logged(mut request: Request, next: Next) -> Response {
         size_bytes: 0,
         cause: response.extensions_mut().remove::<Cause>().map(|cause| cause.0),
     };
+    // A stream does not know its length; what is counted does.
+    if let Some(len) = response.body().size_hint().exact()
+        && !response.headers().contains_key(CONTENT_LENGTH)
+    {
+        response.headers_mut().insert(CONTENT_LENGTH, len.into());
+    }
     let headers = response.headers_mut();
     headers.insert(SERVER, HeaderValue::from_static(SERVER_NAME));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -5,7 +5,7 @@
 
 use std::error::Error as StdError;
 
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -104,6 +104,18 @@ impl From<BytesRejection> for Error {
         // The client went away, or broke the transfer.
         let text = "the body ended too early".to_owned();
         Self { status: StatusCode::BAD_REQUEST, text, cause: Some(chain(&rejection)) }
+    }
+}
+
+impl From<PathRejection> for Error {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad_request(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Error {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad_request(rejection.body_text())
     }
 }
 

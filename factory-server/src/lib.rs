@@ -6,14 +6,16 @@
 //!   path ──▶ schematic, version, asset ──engine──▶ ExtentMap ──Representation──▶ Answer ──store──▶ bytes
 
 mod access;
-pub mod disposition;
+mod disposition;
 mod error;
+mod image;
 mod precondition;
 pub mod range;
 mod representation;
 mod routes;
 mod schematic;
 mod server;
+mod version;
 
 pub use routes::routes;
 pub use server::{DRAIN, serve};

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
+use imager::Factory;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,7 +71,9 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let stop = stop()?;
     writeln!(std::io::stdout(), "http://{}", listener.local_addr().context("asking for the address")?)
         .context("writing to standard output")?;
-    factory_server::serve(listener, factory_server::routes(store), stop).await.context("serving")
+    factory_server::serve(listener, factory_server::routes(Factory::open(store)), stop)
+        .await
+        .context("serving")
 }
 
 /// Ends with the first SIGINT or SIGTERM.

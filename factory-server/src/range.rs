@@ -141,7 +141,7 @@ fn overlap(ranges: &[Range<u64>]) -> bool {
 mod tests {
     use std::collections::HashMap;
 
-    use bytes::Bytes;
+    use axum::body::Bytes;
     use extent::{Digest, read_all};
     use proptest::prelude::*;
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use imager::Factory;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -22,11 +23,16 @@ pub struct Server {
 impl Server {
     /// Serves the store in `dir`.
     pub async fn start(dir: &Path) -> Self {
-        let store = Store::open(dir).unwrap();
+        Self::over(Factory::open(Store::open(dir).unwrap())).await
+    }
+
+    /// Serves `factory`.
+    pub async fn over(factory: Factory) -> Self {
+        let store = factory.store().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
-        let routes = factory_server::routes(store.clone());
+        let routes = factory_server::routes(factory);
         let served = tokio::spawn(factory_server::serve(listener, routes, async {
             let _ = stopped.await;
         }));
@@ -56,4 +62,26 @@ impl Server {
 /// A field of an answer; empty if it is not there.
 pub fn field(response: &reqwest::Response, name: &str) -> String {
     response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+/// The parts of a multipart body, each with its header fields: read by the boundary alone, as a client does.
+pub fn parts<'a>(media_type: &str, body: &'a [u8]) -> Vec<(String, &'a [u8])> {
+    let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let delimiter = format!("--{boundary}");
+    let mut rest = body.strip_prefix(delimiter.as_bytes()).unwrap();
+    let mut parts = Vec::new();
+    while let Some(part) = rest.strip_prefix(b"\r\n") {
+        let headers_end = find(part, b"\r\n\r\n");
+        let content = &part[headers_end + 4..];
+        let content_end = find(content, format!("\r\n{delimiter}").as_bytes());
+        parts.push((String::from_utf8(part[..headers_end].to_vec()).unwrap(), &content[..content_end]));
+        rest = &content[content_end + 2 + delimiter.len()..];
+    }
+    assert_eq!(rest, b"--\r\n");
+    parts
+}
+
+/// Where `needle` first occurs.
+fn find(haystack: &[u8], needle: &[u8]) -> usize {
+    haystack.windows(needle.len()).position(|window| window == needle).unwrap()
 }

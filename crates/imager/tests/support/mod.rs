@@ -104,7 +104,8 @@ impl Made {
         let mut descriptions = String::new();
         for (name, image) in extensions {
             let line = format!("ghcr.io/siderolabs/{name}:1.0@{}", image.digest);
-            descriptions += &format!("{line}:\n  author: Nobody\n  description: About {name}\n");
+            let description = format!("{line}:\n  author: Nobody\n  description: About {name}\n");
+            descriptions += &description;
             digests += &line;
             digests.push('\n');
         }
