@@ -119,7 +119,31 @@ fn exit(error: &(dyn Error + 'static)) -> Option<Exit> {
 
 /// The next step after one error of a chain.
 fn hint(error: &(dyn Error + 'static)) -> Option<String> {
-    error.downcast_ref::<Failure>()?.hint.clone()
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.hint.clone();
+    }
+    if let Some(error) = error.downcast_ref::<imager::Error>() {
+        return match error {
+            imager::Error::VersionNotAvailable { .. } => Some(
+                "`imager versions` lists those that are there, `imager seed debian` makes more".to_owned(),
+            ),
+            imager::Error::ExtensionNotAvailable { version, .. } => {
+                Some(format!("`imager extensions {version}` lists those that are there"))
+            }
+            imager::Error::Store(error) => hint(error),
+            _ => None,
+        };
+    }
+    match error.downcast_ref::<store::Error>()? {
+        store::Error::Corrupt { .. } => Some(
+            "`imager store verify` names every corrupt blob, `imager seed debian` puts them again".to_owned(),
+        ),
+        store::Error::NotFound { .. } => {
+            Some("`imager seed debian` puts the blobs of source images again".to_owned())
+        }
+        store::Error::NoSpace { .. } => Some("make room, or choose another place".to_owned()),
+        _ => None,
+    }
 }
 
 impl fmt::Display for Failure {

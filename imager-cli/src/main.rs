@@ -1,20 +1,39 @@
 //! `imager`: the engine without a network.
 
 mod boot;
+mod build;
 mod exit;
 mod output;
+mod plan;
 mod schematic;
 mod store;
+mod versions;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use output::Output;
+use tracing_subscriber::EnvFilter;
 
-/// Describes, builds and boots images of a schematic
+/// Describes, builds and boots images of schematics
 #[derive(Parser)]
-#[command(name = "imager", version, max_term_width = 110)]
+#[command(
+    name = "imager",
+    version,
+    max_term_width = 110,
+    after_help = "\
+Examples:
+  imager seed debian                                        source images from Debian packages
+  imager versions                                           what images can be made of
+  imager build metal-amd64.raw.zst --version v13.1.0        a disk image
+  imager boot metal-amd64.raw.zst                           does it boot?
+
+Exit codes: 0 well, 1 unknown, 2 invalid input, 3 not supported, 4 the machine lacks something, 5 something that was
+asked for help failed, 6 reading or writing, 7 the image cannot be assembled or does not boot."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -31,14 +50,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Boot(boot::Boot),
     Schematic(schematic::Naming),
+    Versions(versions::Versions),
+    Extensions(versions::Extensions),
+    Build(build::Build),
+    Plan(plan::Plan),
+    Boot(boot::Boot),
     Store(store::Care),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json, cli.quiet);
+    log(&output);
     match run(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(exit::report(&error)),
@@ -46,10 +70,30 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: &Output) -> anyhow::Result<()> {
-    let store = || store::open(cli.store);
+    let dir = cli.store;
     match cli.command {
-        Command::Boot(command) => command.run(output),
         Command::Schematic(command) => command.run(output),
-        Command::Store(command) => command.run(&store()?, output),
+        Command::Versions(command) => wait(command.run(dir, output)),
+        Command::Extensions(command) => wait(command.run(dir, output)),
+        Command::Build(command) => wait(command.run(dir, output)),
+        Command::Plan(command) => wait(command.run(dir, output)),
+        Command::Boot(command) => command.run(output),
+        Command::Store(command) => command.run(&store::open(dir)?, output),
     }
+}
+
+/// Shows what the engine warns of; `$RUST_LOG` chooses otherwise.
+fn log(output: &Output) {
+    let usual = if output.is_quiet() { "error" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let stderr = std::io::stderr;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).without_time().with_target(false);
+    log.with_ansi(stderr().is_terminal()).with_writer(stderr).init();
+}
+
+/// Runs what waits for the store.
+fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
+    runtime.block_on(work)
 }
