@@ -58,7 +58,8 @@ struct Layout {
 }
 
 impl Store {
-    /// Opens the store in `dir`, made if it is not there, and removes what killed writers have left.
+    /// Opens the store in `dir`, made if it is not there, and removes what killed writers have left. A store on a
+    /// read-only file system opens and can be read.
     ///
     /// # Errors
     /// `NotAStore` for a directory with other things in it; `LayoutVersion`.
@@ -86,13 +87,13 @@ impl Store {
             }
             let text = format!("{{\"imageLayoutVersion\":\"{LAYOUT_VERSION}\"}}\n");
             write_whole(&tmp, &layout, text.as_bytes())?;
-            temp::sync_parent(&dir).map_err(&failed)?;
+            for made in [&dir, &dir.join("blobs/sha256")] {
+                temp::sync_parent(made).map_err(&failed)?;
+            }
         }
         match temp::sweep(&tmp, |_| true) {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "removed files that killed writers had left"),
-            // A store on a read-only file system can be read.
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
             Err(error) => return Err(failed(error)),
         }
         let index = Index::new(dir.join("index.json"));
@@ -240,6 +241,66 @@ fn check_empty(dir: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_store_or_an_empty_directory_is_opened() {
+        type Files = &'static [(&'static str, &'static str)];
+        type Verdict = fn(&Result<Store, Error>) -> bool;
+        let refused: Verdict = |opened| matches!(opened, Err(Error::NotAStore));
+        let newer: Verdict =
+            |opened| matches!(opened, Err(Error::LayoutVersion { version }) if version == "2.0.0");
+        let layout = "{\"imageLayoutVersion\":\"1.0.0\"}";
+        let table: &[(Files, Verdict)] = &[
+            (&[], Result::is_ok),
+            (&[("lost+found/x", ""), ("blobs/sha256/x", "")], Result::is_ok),
+            (
+                &[("oci-layout", layout), ("index.json", crate::references::EMPTY_INDEX), ("x", "")],
+                Result::is_ok,
+            ),
+            (&[("oci-layout", "{\"imageLayoutVersion\":\"2.0.0\"}")], newer),
+            (&[("oci-layout", "text")], refused),
+            (&[("notes.txt", "")], refused),
+        ];
+        for (files, expected) in table {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, text) in *files {
+                let path = dir.path().join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            let opened = Store::open(dir.path());
+            assert!(expected(&opened), "{files:?} {opened:?}");
+            if opened.is_err() {
+                assert_eq!(
+                    fs::read_dir(dir.path()).unwrap().count(),
+                    files.len(),
+                    "a refused directory is left alone"
+                );
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("not/there/yet")).unwrap();
+        let blob = store.put_bytes(b"x").unwrap();
+        assert_eq!(Store::open(store.dir()).unwrap().stat(&blob.digest).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn reads_through_the_trait_are_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let digest = store.put_bytes(b"content").unwrap().digest;
+        let mut buf = [0; 3];
+        store.read_at(&digest, 4, &mut buf).unwrap();
+        assert_eq!(&buf, b"ent");
+        let kind = |result: io::Result<()>| result.unwrap_err().kind();
+        assert_eq!(kind(store.read_at(&digest, 5, &mut buf)), io::ErrorKind::UnexpectedEof);
+        assert_eq!(kind(store.read_at(&Digest::of(b""), 0, &mut buf)), io::ErrorKind::NotFound);
+        for damage in ["c0ntent", "cont"] {
+            fs::remove_file(store.blob_path(&digest)).unwrap();
+            fs::write(store.blob_path(&digest), damage).unwrap();
+            assert_eq!(kind(store.read_at(&digest, 4, &mut buf)), io::ErrorKind::InvalidData, "{damage}");
+        }
+    }
 
     #[test]
     fn a_scratch_directory_lies_in_the_store_and_nowhere_else() {

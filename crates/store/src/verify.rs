@@ -15,7 +15,7 @@ use crate::Error;
 use crate::files::{Blob, Stamp};
 
 /// A file changed this short a time ago may change again and keep its times: the kernel's clock for them
-/// ticks every 1 to 10 ms. Its verdict is not kept.
+/// ticks every 1 to 10 ms (Linux 6.13 and later look finer where somebody looks). Its verdict is not kept.
 const RACY_NS: i128 = 100_000_000;
 /// Verdicts kept, about 100 bytes each.
 const VERDICTS_MAX: usize = 1 << 16;
@@ -51,6 +51,8 @@ impl Verdicts {
         // Held while hashing: others who ask for this blob wait for the answer.
         let mut verdict = seat.lock().unwrap_or_else(PoisonError::into_inner);
         forget(&mut verdict);
+        // Before hashing: what is changed while it is hashed must get another state.
+        let now = SystemTime::now();
         let stamp = blob.stamp()?;
         let intact = match *verdict {
             Some(known) if known.stamp == stamp => known.intact,
@@ -58,7 +60,8 @@ impl Verdicts {
                 let intact = hash(blob)? == blob.digest;
                 #[cfg(test)]
                 self.hashed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                *verdict = (blob.stamp()? == stamp && !is_racy(&stamp)).then_some(Verdict { stamp, intact });
+                *verdict =
+                    (blob.stamp()? == stamp && !is_racy(&stamp, now)).then_some(Verdict { stamp, intact });
                 intact
             }
         };
@@ -98,8 +101,9 @@ pub(crate) fn read_through(blob: &Blob, mut take: impl FnMut(&[u8])) -> Result<(
     }
 }
 
-fn is_racy(stamp: &Stamp) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// Whether a file in this state at `now` may be changed without another state.
+fn is_racy(stamp: &Stamp, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     // A time far in the future comes from another machine's clock and says nothing.
     i128::try_from(now.as_nanos()).is_ok_and(|now| (now - stamp.changed_ns).abs() < RACY_NS)
 }
@@ -193,6 +197,18 @@ mod tests {
             flip(&path, 0);
             assert!(is_corrupt(&verdicts.check(&blob), blob.digest));
             flip(&path, 0);
+        }
+    }
+
+    #[test]
+    fn a_time_is_racy_for_a_moment_and_not_because_a_clock_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut stamp = blob(dir.path(), b"content").stamp().unwrap();
+        let now = SystemTime::now();
+        let now_ns = i128::try_from(now.duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+        for (changed_ms, racy) in [(0, true), (-50, true), (50, true), (-200, false), (3_600_000, false)] {
+            stamp.changed_ns = now_ns + changed_ms * 1_000_000;
+            assert_eq!(is_racy(&stamp, now), racy, "{changed_ms}");
         }
     }
 

@@ -101,4 +101,15 @@ fn full_disk_child() {
         "the failed one left no record"
     );
     assert!(store.scrub(&|_| ()).unwrap().is_clean());
+
+    // No writing at all: what was left by a killed writer stays, and all that is there is there.
+    fs::write(tmp.join("left"), "").unwrap();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&dir).status().unwrap();
+    assert!(remounted.success());
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.resolve_tag("a", "after").unwrap(), Some(tagged));
+    assert_eq!(store.derive("work", 1, &[], || Ok::<_, Error>(3)).unwrap(), 2);
+    assert_eq!(store.put_bytes(b"{}").unwrap().len, 2);
+    store.write_to(&map, &mut std::io::sink()).unwrap();
+    assert!(matches!(store.put_bytes(b"new"), Err(Error::Io { .. })));
 }
