@@ -242,6 +242,8 @@ fn check_empty(dir: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+
     #[test]
     fn only_a_store_or_an_empty_directory_is_opened() {
         type Files = &'static [(&'static str, &'static str)];
@@ -249,12 +251,11 @@ mod tests {
         let refused: Verdict = |opened| matches!(opened, Err(Error::NotAStore));
         let newer: Verdict =
             |opened| matches!(opened, Err(Error::LayoutVersion { version }) if version == "2.0.0");
-        let layout = "{\"imageLayoutVersion\":\"1.0.0\"}";
         let table: &[(Files, Verdict)] = &[
             (&[], Result::is_ok),
             (&[("lost+found/x", ""), ("blobs/sha256/x", "")], Result::is_ok),
             (
-                &[("oci-layout", layout), ("index.json", crate::references::EMPTY_INDEX), ("x", "")],
+                &[("oci-layout", LAYOUT), ("index.json", crate::references::EMPTY_INDEX), ("x", "")],
                 Result::is_ok,
             ),
             (&[("oci-layout", "{\"imageLayoutVersion\":\"2.0.0\"}")], newer),
