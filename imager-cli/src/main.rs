@@ -6,6 +6,7 @@ mod exit;
 mod output;
 mod plan;
 mod schematic;
+mod seed;
 mod store;
 mod versions;
 
@@ -50,6 +51,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Seed(seed::Seeding),
     Schematic(schematic::Naming),
     Versions(versions::Versions),
     Extensions(versions::Extensions),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli, output: &Output) -> anyhow::Result<()> {
     let dir = cli.store;
     match cli.command {
+        Command::Seed(command) => command.run(dir, output),
         Command::Schematic(command) => command.run(output),
         Command::Versions(command) => wait(command.run(dir, output)),
         Command::Extensions(command) => wait(command.run(dir, output)),

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use ::store::Store;
 use anyhow::Context as _;
 use clap::Subcommand;
 use extent::Digest;
 use serde::Serialize;
-use store::Store;
 
 use crate::exit::{Exit, Tag as _, refuse_hint};
 use crate::output::Output;
