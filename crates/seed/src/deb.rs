@@ -186,7 +186,7 @@ impl<R: Read> Read for Whole<R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use extent::read_all;
     use proptest::prelude::*;
 
@@ -230,6 +230,11 @@ mod tests {
             builder.append(&header, *content).unwrap();
         }
         builder.into_inner().unwrap()
+    }
+
+    /// A whole package of the regular files `(path, content)`.
+    pub(crate) fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
+        deb(".xz", &compress(".xz", &tar(files)))
     }
 
     fn compress(suffix: &str, bytes: &[u8]) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use store::Store;
 
-use crate::apt::{Apt, Mirrors};
+use crate::apt::{Apt, Mirrors, keyring};
 use crate::packages::Packages;
 use crate::part::{Archive, Plan, Workshop, part};
 use crate::progress::{OnProgress, Step};
@@ -68,6 +68,10 @@ impl Default for Options {
 /// # Errors
 /// See [`Error`].
 pub fn debian(store: &Store, options: &Options, on_progress: &OnProgress<'_>) -> Result<Vec<Set>, Error> {
+    seed(store, options, on_progress).map_err(Error::or_full)
+}
+
+fn seed(store: &Store, options: &Options, on_progress: &OnProgress<'_>) -> Result<Vec<Set>, Error> {
     let dir = store.scratch("seed")?;
     let _lock = lock(&dir, on_progress)?;
     let scratch = Scratch::new(&dir)?;
@@ -77,6 +81,7 @@ pub fn debian(store: &Store, options: &Options, on_progress: &OnProgress<'_>) ->
         Some(uri) => Mirrors::at(uri, &host)?,
         None => host,
     };
+    let keyring = keyring()?;
     let workshop =
         Workshop { store, packages: &packages, scratch: &scratch, threads: options.threads, on_progress };
     let (mut suites, mut archs) = (options.suites.clone(), options.archs.clone());
@@ -92,7 +97,7 @@ pub fn debian(store: &Store, options: &Options, on_progress: &OnProgress<'_>) ->
             if archives.contains_key(&(suite, arch)) {
                 continue;
             }
-            let apt = Apt::prepare(dir.join(format!("{suite}-{arch}")), suite, arch, &mirrors)?;
+            let apt = Apt::prepare(dir.join(format!("{suite}-{arch}")), suite, arch, &mirrors, &keyring)?;
             apt.update(on_progress)?;
             let step = Step::begin(on_progress, format!("{}: reading package lists", apt.name()), 0);
             let lists = apt.lists()?;

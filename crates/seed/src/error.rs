@@ -145,6 +145,12 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The file system that the store is on is full.
+    #[error("the file system of the store is full")]
+    Full {
+        /// What could not be done.
+        source: Box<Error>,
+    },
     /// A file or directory of the store's scratch space cannot be used.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -159,6 +165,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error, or the reason behind it when that is a full disk: no part of the work is then at fault.
+    pub(crate) fn or_full(self) -> Self {
+        let said = match &self {
+            Self::Lists { said, .. } | Self::Download { said, .. } | Self::Tool { said, .. } => said,
+            _ => "",
+        };
+        let mut is_full = said.contains("No space left") || said.contains("Disk quota exceeded");
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&self);
+        while let Some(error) = source {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            is_full |= matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
+            source = error.source();
+        }
+        if is_full { Self::Full { source: Box::new(self) } } else { self }
+    }
+
     /// Wraps an I/O error in what was being done to `path`.
     pub(crate) fn io<P: AsRef<Path> + ?Sized>(
         action: &'static str,
@@ -166,5 +188,26 @@ impl Error {
     ) -> impl FnOnce(io::Error) -> Self + use<P> {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { action, path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_wherever_it_was_met() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let said = "E: Write error - write (28: No space left on device)".to_owned();
+        let package = || "a=1".to_owned();
+        for error in [
+            Error::io("write", "x")(full()),
+            Error::Deb { package: package(), source: DebError::Scratch(full()) },
+            Error::Squashfs(formats::squashfs::Error::Write(full())),
+            Error::Download { packages: vec![package()], said },
+        ] {
+            assert!(matches!(error.or_full(), Error::Full { .. }));
+        }
+        assert!(matches!(Error::NoPackage { package: package() }.or_full(), Error::NoPackage { .. }));
     }
 }

@@ -30,8 +30,9 @@ pub(crate) struct Extension {
 /// What an extension has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Content {
-    /// The package and its dependencies, but for these paths.
-    Programs { without: &'static [&'static str] },
+    /// The package, essential packages that it uses without saying so, and the dependencies of all of them, but
+    /// for these paths.
+    Programs { also: &'static [&'static str], without: &'static [&'static str] },
     /// What the package has below this directory whose name begins so, on these architectures.
     Firmware { below: &'static str, named: &'static str, archs: &'static [Arch] },
     /// Modules of the kernel. The package is whichever one the newest kernel is in.
@@ -59,19 +60,33 @@ pub(crate) const EXTENSIONS: [Extension; 8] = [
             archs: &[Arch::Amd64],
         },
     },
-    Extension { name: "iscsi-tools", package: "open-iscsi", content: Content::Programs { without: &[] } },
+    Extension {
+        name: "iscsi-tools",
+        package: "open-iscsi",
+        // A script for bash; `iscsiadm -m discovery` does it as well.
+        content: Content::Programs { also: &[], without: &["usr/sbin/iscsi_discovery"] },
+    },
     Extension {
         name: "nfs-utils",
         package: "nfs-common",
         // Statistics, written in Python, which no image has.
         content: Content::Programs {
-            without: &["usr/sbin/mountstats", "usr/sbin/nfsdclnts", "usr/sbin/nfsiostat"],
+            also: &[],
+            without: &[
+                "usr/sbin/mountstats",
+                "usr/sbin/nfsdclnts",
+                "usr/sbin/nfsiostat",
+                "usr/sbin/rpcctl",
+                "usr/share/nfs-common/nfsconvert.py",
+                // A script for bash, to tear down LVM.
+                "usr/sbin/blkdeactivate",
+            ],
         },
     },
     Extension {
         name: "qemu-guest-agent",
         package: "qemu-guest-agent",
-        content: Content::Programs { without: &[] },
+        content: Content::Programs { also: &[], without: &[] },
     },
     Extension {
         name: "realtek-firmware",
@@ -81,7 +96,8 @@ pub(crate) const EXTENSIONS: [Extension; 8] = [
     Extension {
         name: "wireguard-tools",
         package: "wireguard-tools",
-        content: Content::Programs { without: &[] },
+        // wg-quick is a script for it.
+        content: Content::Programs { also: &["bash"], without: &["etc/skel", "usr/bin/bashbug"] },
     },
 ];
 
@@ -128,7 +144,7 @@ impl Extension {
             crate::rootfs::lay(&mut rootfs, &tree::merged(package));
         }
         match self.content {
-            Content::Programs { without } => rootfs = tree::without(rootfs, without),
+            Content::Programs { without, .. } => rootfs = tree::without(rootfs, without),
             Content::Firmware { below, named, .. } => {
                 let below = tree::path(below);
                 let mut kept = Tree::new();

@@ -4,12 +4,12 @@
 //! frames. The base's squashfs is compressed already; what the frame shrinks is the rest.
 //!
 //! ```text
-//! .   init            stage 1, a script for busybox
-//!     layers.awk      reads extensions.yaml
-//!     bin/busybox     static
-//!     modules/        what has to be loaded before the root is there, decompressed, and their `order`
-//!     dev proc sys root
-//!     rootfs.sqsh     the base
+//! init                stage 1, a script for busybox
+//! layers.awk          reads extensions.yaml
+//! bin/busybox         static
+//! modules/            what has to be loaded before the root is there, decompressed, and their `order`
+//! dev proc sys root
+//! rootfs.sqsh         the base
 //! ```
 //!
 //! Source: imager specification, §4.8; Linux `init/initramfs.c`, `lib/decompress_unzstd.c`.

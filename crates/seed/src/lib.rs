@@ -9,7 +9,7 @@
 //!
 //! siderolabs/imager : v13.2.0                     linux/amd64, one layer for each architecture seeded
 //!     usr/install/amd64/vmlinuz                     Debian's kernel
-//!                      /initramfs.xz                zstd(cpio(. init layers.awk bin/busybox modules/ rootfs.sqsh))
+//!                      /initramfs.xz                zstd(cpio(init layers.awk bin/busybox modules/ rootfs.sqsh))
 //!                      /systemd-boot.efi
 //!                      /systemd-stub.efi
 //!     usr/install/arm64/…

@@ -136,6 +136,7 @@ impl Modules {
     /// `FileMissing` when there are none, `ToolMissing` and `Tool` of `depmod`.
     pub fn of(package: &str, kernel: &Tree, scratch: &Scratch) -> Result<Self, Error> {
         let missing = || Error::FileMissing { package: package.to_owned(), path: format!("{MODULES}/") };
+        let kernel = tree::merged(kernel);
         let dir = tree::path(MODULES);
         let release = kernel.children(&dir).find(|(_, node)| node.kind == Kind::Directory);
         let release = release.ok_or_else(missing)?.0.name().to_owned();
@@ -306,4 +307,50 @@ fn run(command: &mut Command) -> Result<String, Error> {
         return Err(Error::Tool { tool: "depmod", said: last_words(&output.stderr) });
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_something_left_out_is_left_out() {
+        let dep = "kernel/drivers/block/loop.ko.xz:\n\
+                   kernel/drivers/block/drbd/drbd.ko.xz: kernel/lib/lru_cache.ko.xz kernel/lib/libcrc32c.ko.xz\n\
+                   kernel/lib/lru_cache.ko.xz:\nkernel/lib/libcrc32c.ko.xz:\n\
+                   kernel/drivers/net/radio-user.ko.xz: kernel/net/mac80211/mac80211.ko.xz kernel/net/wireless/cfg80211.ko.xz\n\
+                   kernel/drivers/gpu.ko.xz:\nkernel/drivers/gpuless/x.ko.xz:\n\
+                   kernel/net/mac80211/mac80211.ko.xz: kernel/net/wireless/cfg80211.ko.xz\nkernel/net/wireless/cfg80211.ko.xz:\n";
+        let modules = Modules { release: "6.1".to_owned(), all: Tree::new(), needs: needs(dep) };
+        let out = modules.left_out();
+        let kept: Vec<_> = modules.needs.keys().filter(|module| !out.contains(*module)).collect();
+        assert_eq!(
+            kept,
+            [
+                "kernel/drivers/block/loop.ko.xz",
+                "kernel/drivers/gpuless/x.ko.xz",
+                "kernel/lib/libcrc32c.ko.xz"
+            ]
+        );
+    }
+
+    #[test]
+    fn modules_load_after_what_they_need_and_once() {
+        let dep = "kernel/c.ko: kernel/b.ko kernel/a.ko\nkernel/b.ko: kernel/a.ko\nkernel/a.ko:\nkernel/d-e.ko.xz: kernel/a.ko\n";
+        let mut all = Tree::new();
+        for name in ["a.ko", "b.ko", "c.ko", "d-e.ko.xz"] {
+            all.file(&format!("{MODULES}/6.1/kernel/{name}"), vec![1], 0o644).unwrap();
+        }
+        let modules = Modules { release: "6.1".to_owned(), all, needs: needs(dep) };
+        let order = |names: &[&str]| {
+            let order = modules.load_order("linux", names)?;
+            Ok::<Vec<_>, Error>(order.into_iter().map(|(path, _)| module_name(&path)).collect())
+        };
+        assert_eq!(order(&["c"]).unwrap(), ["a", "b", "c"]);
+        assert_eq!(order(&["d_e", "b"]).unwrap(), ["a", "d_e", "b"]);
+        assert_eq!(order(&["x"]).unwrap_err().to_string(), "package `linux` has no `x.ko`");
+        assert!(matches!(modules.only("linux", &["drivers/y"]), Err(Error::FileMissing { .. })));
+        let only = modules.only("linux", &["a", "d-e"]).unwrap();
+        assert_eq!(only.iter().filter(|(_, node)| node.kind != Kind::Directory).count(), 2);
+    }
 }

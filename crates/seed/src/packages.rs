@@ -91,14 +91,6 @@ impl Packages {
             let mut file = File::open(&path).map_err(Error::io("open", &path))?;
             let (digest, _) = scratch::digest(&mut file).map_err(Error::io("read", &path))?;
             if let Some(package) = packages.iter().find(|package| package.digest == digest) {
-                // From an archive in the file system apt gives a link.
-                let path = if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                    let copy = incoming.join("copy");
-                    fs::copy(&path, &copy).map_err(Error::io("copy", &path))?;
-                    copy
-                } else {
-                    path
-                };
                 File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io("write", &path))?;
                 fs::rename(&path, self.path(package)).map_err(Error::io("keep", &path))?;
             }
@@ -110,3 +102,6 @@ impl Packages {
         self.dir.join(format!("{}.deb", package.digest.hex()))
     }
 }
+
+#[cfg(test)]
+mod tests;

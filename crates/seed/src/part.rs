@@ -121,10 +121,10 @@ fn choose<'a>(plan: &Plan<'a>) -> Result<Chosen<'a>, Error> {
         index.get(name).ok_or_else(|| Error::NoPackage { package: name.to_owned() })
     };
     let meta = find(index, plan.arch.kernel_metapackage())?;
-    let alternatives = meta.depends.iter().flat_map(|dependency| &dependency.0);
+    let alternatives = meta.depends().into_iter().flat_map(|dependency| dependency.0);
     let kernel = alternatives
         .filter(|wanted| wanted.name.starts_with("linux-image-"))
-        .find_map(|wanted| index.get(&wanted.name).filter(|kernel| kernel.satisfies(wanted)));
+        .find_map(|wanted| index.get(&wanted.name).filter(|kernel| kernel.satisfies(&wanted)));
     let kernel = kernel.ok_or_else(|| Error::NoPackage { package: format!("{}'s kernel", meta.spec()) })?;
     let base = closure(index, &rootfs::PACKAGES, &[])?;
     let mut extensions = Vec::new();
@@ -135,8 +135,9 @@ fn choose<'a>(plan: &Plan<'a>) -> Result<Chosen<'a>, Error> {
                 let package = find(index, extension.package)?;
                 (package, vec![package])
             }
-            Content::Programs { .. } => {
-                (find(index, extension.package)?, closure(index, &[extension.package], &base)?)
+            Content::Programs { also, .. } => {
+                let roots: Vec<&str> = [extension.package].iter().chain(also).copied().collect();
+                (find(index, extension.package)?, closure(index, &roots, &base)?)
             }
         };
         extensions.push((extension, package, packages));

@@ -11,9 +11,11 @@ use crate::Error;
 
 /// Packages that no image carries although others depend on them: they serve the installation, the
 /// maintainer scripts and the services of a Debian machine, none of which is there.
-pub(crate) const LEFT_OUT: [&str; 8] = [
+pub(crate) const LEFT_OUT: [&str; 10] = [
     "adduser",             // makes accounts when a package is installed
+    "base-files",          // the name of the distribution and its directories; the base has its own
     "debconf",             // asks questions when a package is installed
+    "debianutils",         // for the maintainer scripts of shells
     "init-system-helpers", // starts services when a package is installed
     "lsb-base",            // functions for init scripts, which are left out
     "python3",             // 30 MB for three statistics scripts of nfs-common
@@ -43,7 +45,7 @@ pub(crate) fn closure<'a>(
     }
     let left_out: BTreeSet<&str> = LEFT_OUT.into();
     while let Some(package) = open.pop_front() {
-        for dependency in &package.depends {
+        for dependency in package.depends() {
             let is_met = |alternative: &Alternative| {
                 left_out.contains(alternative.name.as_str())
                     || candidates(index, alternative).any(|candidate| {
@@ -79,7 +81,10 @@ pub(crate) fn closure<'a>(
 }
 
 /// What satisfies `alternative`: the package of that name, then those that provide it.
-fn candidates<'a>(index: &'a Index, alternative: &'a Alternative) -> impl Iterator<Item = &'a Package> {
+fn candidates<'a, 'b>(
+    index: &'a Index,
+    alternative: &'b Alternative,
+) -> impl Iterator<Item = &'a Package> + use<'a, 'b> {
     let named = index.get(&alternative.name).into_iter();
     named.chain(index.providers(&alternative.name)).filter(|package| package.satisfies(alternative))
 }

@@ -31,10 +31,10 @@ pub(crate) struct Package {
     pub maintainer: String,
     /// The synopsis.
     pub description: String,
-    /// `Pre-Depends` and `Depends`.
-    pub depends: Vec<Dependency>,
-    /// Names provided, each perhaps with a version.
-    pub provides: Vec<(String, Option<String>)>,
+    /// `Pre-Depends` and `Depends`, as written: parsed for the few packages that matter, not for 60 000.
+    depends: String,
+    /// `Provides`, as written.
+    provides: String,
     /// Size of the package file in bytes.
     pub len: u64,
     /// Digest of the package file.
@@ -110,14 +110,14 @@ impl Index {
             if version::compare(&other.version, &package.version) != Ordering::Less {
                 return;
             }
-            for (name, _) in &other.provides {
-                if let Some(providers) = self.provided.get_mut(name) {
+            for (name, _) in other.provides() {
+                if let Some(providers) = self.provided.get_mut(&name) {
                     providers.remove(&package.name);
                 }
             }
         }
-        for (name, _) in &package.provides {
-            self.provided.entry(name.clone()).or_default().insert(package.name.clone());
+        for (name, _) in package.provides() {
+            self.provided.entry(name).or_default().insert(package.name.clone());
         }
         self.packages.insert(package.name.clone(), package);
     }
@@ -129,18 +129,28 @@ impl Package {
         format!("{}={}", self.name, self.version)
     }
 
+    /// What the package depends on, before and after it is unpacked.
+    pub fn depends(&self) -> Vec<Dependency> {
+        dependencies(&self.depends)
+    }
+
+    /// Names that the package provides, each perhaps with a version.
+    fn provides(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        dependencies(&self.provides).into_iter().filter_map(provision)
+    }
+
     /// Whether this package, by its own name or by one it provides, is what `wanted` asks for.
     pub fn satisfies(&self, wanted: &Alternative) -> bool {
         if self.name == wanted.name {
             return wanted.version.as_ref().is_none_or(|(relation, v)| relation.holds(&self.version, v));
         }
-        self.provides.iter().any(|(name, provided)| {
-            *name == wanted.name
+        self.provides().any(|(name, provided)| {
+            name == wanted.name
                 && match (&wanted.version, provided) {
                     (None, _) => true,
                     // An unversioned provision satisfies no demand on a version (policy §7.5).
                     (Some(_), None) => false,
-                    (Some((relation, v)), Some(provided)) => relation.holds(provided, v),
+                    (Some((relation, v)), Some(provided)) => relation.holds(&provided, v),
                 }
         })
     }
@@ -178,8 +188,8 @@ struct Fields {
     version: Option<String>,
     maintainer: String,
     description: String,
-    depends: Vec<Dependency>,
-    provides: Vec<(String, Option<String>)>,
+    depends: String,
+    provides: String,
     len: Option<String>,
     digest: Option<String>,
 }
@@ -193,8 +203,11 @@ impl Fields {
             "Version" => self.version = Some(value.to_owned()),
             "Maintainer" => value.split(" <").next().unwrap_or_default().clone_into(&mut self.maintainer),
             "Description" => value.clone_into(&mut self.description),
-            "Pre-Depends" | "Depends" => self.depends.extend(dependencies(value)),
-            "Provides" => self.provides = dependencies(value).into_iter().filter_map(provisions).collect(),
+            "Pre-Depends" | "Depends" => {
+                self.depends.push_str(if self.depends.is_empty() { "" } else { ", " });
+                self.depends.push_str(value);
+            }
+            "Provides" => value.clone_into(&mut self.provides),
             "Size" => self.len = Some(value.to_owned()),
             "SHA256" => self.digest = Some(value.to_owned()),
             _ => {}
@@ -227,7 +240,7 @@ fn is_version(version: &str) -> bool {
         && version.chars().all(|c| c.is_ascii_alphanumeric() || ".+-:~".contains(c))
 }
 
-fn provisions(dependency: Dependency) -> Option<(String, Option<String>)> {
+fn provision(dependency: Dependency) -> Option<(String, Option<String>)> {
     let alternative = dependency.0.into_iter().next()?;
     Some((alternative.name, alternative.version.map(|(_, version)| version)))
 }
@@ -305,7 +318,7 @@ pub(crate) mod tests {
             version: Some((Relation::LaterOrEqual, version.to_owned())),
         };
         assert_eq!(
-            package.depends,
+            package.depends(),
             [
                 Dependency(vec![later("debconf", "0.5"), plain("debconf-2.0")]),
                 Dependency(vec![later("libc6", "2.38")]),

@@ -55,17 +55,18 @@ pub(crate) struct Lists {
 }
 
 impl Apt {
-    /// Lays out the state below `dir`.
+    /// Lays out the state below `dir`. What `keyring` has no key for is not trusted.
     ///
     /// # Errors
-    /// `KeyringMissing`, `ToolMissing`, `Io`.
-    pub fn prepare(dir: PathBuf, suite: Suite, arch: Arch, mirrors: &Mirrors) -> Result<Self, Error> {
-        let keyring = KEYRINGS
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.is_file())
-            .ok_or_else(|| Error::KeyringMissing { path: KEYRINGS[0].into() })?;
-        let apt = Self { dir, suite, arch, mirrors: mirrors.clone(), keyring };
+    /// `ToolMissing`, `Io`.
+    pub fn prepare(
+        dir: PathBuf,
+        suite: Suite,
+        arch: Arch,
+        mirrors: &Mirrors,
+        keyring: &Path,
+    ) -> Result<Self, Error> {
+        let apt = Self { dir, suite, arch, mirrors: mirrors.clone(), keyring: keyring.to_owned() };
         for name in ["lists/partial", "cache/archives/partial", "etc"] {
             let path = apt.dir.join(name);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
@@ -169,6 +170,8 @@ impl Apt {
         let (suite, keyring) = (self.suite, self.keyring.display());
         let Mirrors { archive, security } = &self.mirrors;
         let line = |uri: &str, suite: String| {
+            // By `file:` apt links to the archive instead of keeping what it read there.
+            let uri = uri.strip_prefix("file:").map_or_else(|| uri.to_owned(), |path| format!("copy:{path}"));
             format!("deb [arch={} signed-by={keyring}] {uri} {suite} {COMPONENTS}\n", self.arch)
         };
         line(archive, suite.to_string())
@@ -221,7 +224,13 @@ impl Apt {
         if said.contains("NO_PUBKEY") || said.contains("Missing key") {
             return Err(Error::KeyMissing { suite, keyring: self.keyring.clone(), said });
         }
-        let words = ["GPG error", "OpenPGP signature verification failed", "is not signed", "not valid yet"];
+        let words = [
+            "GPG error",
+            "OpenPGP signature verification failed",
+            "is not signed",
+            "no longer signed",
+            "not valid yet",
+        ];
         if words.iter().any(|word| said.contains(word)) {
             return Err(Error::Signature { suite, said });
         }
@@ -238,6 +247,15 @@ impl Apt {
         command.env("APT_CONFIG", self.dir.join("apt.conf")).env("LC_ALL", "C");
         command
     }
+}
+
+/// The file of the keys of Debian's archive.
+///
+/// # Errors
+/// `KeyringMissing`.
+pub(crate) fn keyring() -> Result<PathBuf, Error> {
+    let found = KEYRINGS.iter().map(PathBuf::from).find(|path| path.is_file());
+    found.ok_or_else(|| Error::KeyringMissing { path: KEYRINGS[0].into() })
 }
 
 /// How the host's apt reaches the network, in the syntax of its configuration.
@@ -322,7 +340,8 @@ mod tests {
     use super::*;
 
     fn apt(dir: &Path) -> Apt {
-        Apt::prepare(dir.to_owned(), Suite::Trixie, Arch::Arm64, &Mirrors::debian()).unwrap()
+        let (mirrors, keyring) = (Mirrors::debian(), Path::new("/k.gpg"));
+        Apt::prepare(dir.to_owned(), Suite::Trixie, Arch::Arm64, &mirrors, keyring).unwrap()
     }
 
     #[test]
@@ -374,8 +393,9 @@ mod tests {
     fn a_directory_that_would_change_the_configuration_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let unfit = dir.path().join("a\";APT::x \"");
-        let result = Apt::prepare(unfit, Suite::Trixie, Arch::Amd64, &Mirrors::debian());
-        assert!(matches!(result, Err(Error::Io { .. } | Error::KeyringMissing { .. })));
+        let (mirrors, keyring) = (Mirrors::debian(), Path::new("/k.gpg"));
+        let result = Apt::prepare(unfit, Suite::Trixie, Arch::Amd64, &mirrors, keyring);
+        assert!(matches!(result, Err(Error::Io { .. } | Error::ToolMissing { .. })));
     }
 
     #[test]

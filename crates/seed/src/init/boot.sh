@@ -16,12 +16,13 @@ ip link set lo up
 dmesg -n 1
 # Firmware may have left a line unended on a serial port that is no console of the kernel.
 say
+# kmod's modprobe by its full name: busybox' shell prefers its own, which knows fewer forms of modules.
 modules=$(argument imager.modprobe)
 while [ -n "$modules" ]; do
     module=${modules%%,*}
     case $modules in *,*) modules=${modules#*,} ;; *) modules= ;; esac
     case $module in '' | -* | *[!A-Za-z0-9_-]*) continue ;; esac
-    if modprobe "$module"; then say "IMAGER-MODULE-OK $module"; else say "IMAGER-MODULE-FAIL $module"; fi
+    if /usr/sbin/modprobe "$module"; then say "IMAGER-MODULE-OK $module"; else say "IMAGER-MODULE-FAIL $module"; fi
 done
 
 case $(uname -m) in
@@ -41,4 +42,4 @@ if [ "$(argument imager.test)" = poweroff ]; then
 fi
 
 # Drivers of the devices that are there: without udev nobody else asks for them.
-find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u | xargs -r modprobe -abq
+find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u | xargs -r /usr/sbin/modprobe -abq 2>/dev/null
