@@ -112,7 +112,7 @@ const fn exit_of(error: &::seed::Error) -> Exit {
     match error {
         E::Mirror { .. } => Exit::Input,
         E::ToolMissing { .. } | E::KeyringMissing { .. } | E::KeyMissing { .. } => Exit::Environment,
-        E::Io { .. } | E::Store(_) => Exit::Io,
+        E::Io { .. } | E::Full { .. } | E::Store(_) => Exit::Io,
         // apt, the archive, its packages.
         _ => Exit::Dependency,
     }
