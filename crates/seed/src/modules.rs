@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use extent::{ExtentMap, Kind, Node, Tree, TreePath};
 
-use crate::apt::last_words;
+use crate::apt::process::last_words;
 use crate::scratch::{Scratch, reader};
 use crate::{Error, tree};
 

@@ -23,7 +23,7 @@ use crate::scratch::Scratch;
 use crate::{Arch, EPOCH, Error, Suite, installer, oci, tree};
 
 /// Raised when this crate makes other bytes of the same packages. The scripts of the boot count by themselves.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 /// Effort of the base's squashfs: from here to the highest, size shrinks by a tenth and time grows thirtyfold.
 const SQUASHFS_LEVEL: i32 = 9;
 /// The package of systemd-boot and its stub.

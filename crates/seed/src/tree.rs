@@ -43,6 +43,7 @@ const DROPPED: &[&str] = &[
     "usr/lib/sysusers.d",
     "usr/lib/tmpfiles.d",
     "usr/share/initramfs-tools",
+    "usr/share/libgcrypt20",
     // A machine's own state is mounted over these.
     "run",
     "var",

@@ -7,15 +7,15 @@ use std::process::Command;
 
 use extent::{Kind, Tree, TreePath};
 
-use crate::{Seeded, seeded};
+use crate::{Set, sets};
 
 fn paths(tree: &Tree) -> BTreeSet<&str> {
     tree.iter().map(|(path, _)| path.as_str()).collect()
 }
 
 /// The members of the initramfs, by name.
-fn initramfs(seeded: &Seeded) -> BTreeMap<String, Vec<u8>> {
-    let packed = seeded.bytes(&seeded.boot_files(), "usr/install/amd64/initramfs.xz");
+fn initramfs(set: &Set<'_>) -> BTreeMap<String, Vec<u8>> {
+    let packed = set.boot_file("initramfs.xz");
     let mut decoder = zstd::Decoder::with_buffer(&packed[..]).unwrap().single_frame();
     let mut archive = Vec::new();
     std::io::Read::read_to_end(&mut decoder, &mut archive).unwrap();
@@ -31,10 +31,10 @@ fn range(range: &std::ops::Range<u64>) -> std::ops::Range<usize> {
 }
 
 /// Unpacks the base into `dir`, as far as a user can; gives the paths in it, links included.
-fn unpack_base(seeded: &Seeded, dir: &Path) -> Option<BTreeSet<String>> {
+fn unpack_base(set: &Set<'_>, dir: &Path) -> Option<BTreeSet<String>> {
     let unsquashfs = ci::tool("unsquashfs")?;
     let image = dir.join("rootfs.sqsh");
-    fs::write(&image, &initramfs(seeded)["rootfs.sqsh"]).unwrap();
+    fs::write(&image, &initramfs(set)["rootfs.sqsh"]).unwrap();
     let root = dir.join("base");
     let output =
         Command::new(&unsquashfs).args(["-no-progress", "-d"]).arg(&root).arg(&image).output().unwrap();
@@ -56,34 +56,39 @@ fn walk(root: &Path, dir: &Path, paths: &mut BTreeSet<String>) {
 
 #[test]
 fn boot_files_lie_where_the_factory_looks() {
-    let Some(seeded) = seeded() else { return };
-    let tree = seeded.boot_files();
-    let files = ["initramfs.xz", "systemd-boot.efi", "systemd-stub.efi", "vmlinuz"];
-    let found: Vec<_> =
-        paths(&tree).into_iter().filter_map(|path| path.strip_prefix("usr/install/amd64/")).collect();
-    assert_eq!(found, files);
-    let kernel = seeded.bytes(&tree, "usr/install/amd64/vmlinuz");
-    let release = formats::linux::release(&kernel).unwrap().unwrap();
-    assert!(release.starts_with("6.12."), "{release}");
-    for (name, section) in [("boot", ".sdmagic"), ("stub", ".sdmagic")] {
-        let image = seeded.bytes(&tree, &format!("usr/install/amd64/systemd-{name}.efi"));
-        let sections = formats::pe::sections(&image).unwrap();
-        assert!(format!("{sections:?}").contains(section), "{name}: {sections:?}");
+    for set in &sets() {
+        let tree = set.boot_files();
+        let prefix = format!("usr/install/{}/", set.arch);
+        let found: Vec<_> = paths(&tree).into_iter().filter_map(|path| path.strip_prefix(&prefix)).collect();
+        assert_eq!(found, ["initramfs.xz", "systemd-boot.efi", "systemd-stub.efi", "vmlinuz"]);
+        let release = formats::linux::release(&set.boot_file("vmlinuz")).unwrap().unwrap();
+        let line = if set.version.starts_with("v12.") { "6.1." } else { "6.12." };
+        assert!(release.starts_with(line), "{release}");
+        for name in ["systemd-boot.efi", "systemd-stub.efi"] {
+            let image = set.boot_file(name);
+            let sections = format!("{:?}", formats::pe::sections(&image).unwrap());
+            assert!(sections.contains(".sdmagic"), "{name}: {sections}");
+        }
+        let members = initramfs(set);
+        for name in ["init", "rootfs.sqsh", "bin/busybox", "layers.awk", "modules/order", "modules/loop.ko"] {
+            assert!(members.contains_key(name), "{name} in {:?}", members.keys());
+        }
+        // Loaded by busybox as it is, so not compressed; and whole, with the signature that lockdown asks for.
+        assert!(members["modules/loop.ko"].starts_with(b"\x7fELF"));
+        assert!(members["modules/loop.ko"].ends_with(b"~Module signature appended~\n"));
     }
-    let members = initramfs(seeded);
-    for name in ["init", "rootfs.sqsh", "bin/busybox", "layers.awk", "modules/order", "modules/loop.ko"] {
-        assert!(members.contains_key(name), "{name} in {:?}", members.keys());
-    }
-    // Loaded by busybox as it is, so not compressed; and whole, with the signature that lockdown asks for.
-    assert!(members["modules/loop.ko"].starts_with(b"\x7fELF"));
-    assert!(members["modules/loop.ko"].ends_with(b"~Module signature appended~\n"));
 }
 
 #[test]
 fn the_base_leaves_out_what_an_extension_brings() {
-    let Some(seeded) = seeded() else { return };
+    for set in &sets() {
+        check_base(set);
+    }
+}
+
+fn check_base(set: &Set<'_>) {
     let dir = tempfile::tempdir().unwrap();
-    let Some(base) = unpack_base(seeded, dir.path()) else { return };
+    let Some(base) = unpack_base(set, dir.path()) else { return };
     let has = |part: &str| base.iter().any(|path| path.contains(part));
     for part in [
         "/kernel/fs/overlayfs/overlay.ko",
@@ -123,19 +128,20 @@ fn the_base_leaves_out_what_an_extension_brings() {
         assert_eq!(link, Path::new("usr").join(name));
     }
     let os_release = fs::read_to_string(dir.path().join("base/usr/lib/os-release")).unwrap();
-    assert!(os_release.contains(&format!("VERSION_ID=\"{}\"\n", seeded.version)), "{os_release}");
+    assert!(os_release.contains(&format!("VERSION_ID=\"{}\"\n", set.version)), "{os_release}");
 }
 
-/// Every extension of the catalogue with the trees of its images, by name and architecture.
-fn extensions(seeded: &Seeded) -> BTreeMap<(String, String), Tree> {
+/// The extensions of a set: names, and the trees of their images.
+fn extensions(set: &Set<'_>) -> BTreeMap<String, Tree> {
     let mut found = BTreeMap::new();
-    for line in seeded.catalogue("siderolabs/extensions", "image-digests").lines() {
+    for line in set.catalogue("siderolabs/extensions", "image-digests").lines() {
         let (reference, digest) = line.split_once('@').unwrap();
         let name = reference.strip_prefix("debian.invalid/siderolabs/").unwrap().split(':').next().unwrap();
-        for entry in seeded.index(digest).manifests() {
-            let manifest = seeded.manifest(entry.digest().as_ref());
-            let arch = entry.platform().as_ref().unwrap().architecture().to_string();
-            found.insert((name.to_owned(), arch), seeded.tree(&manifest));
+        for entry in set.seeded.index(digest).manifests() {
+            if entry.platform().as_ref().unwrap().architecture().to_string() == set.arch {
+                let manifest = set.seeded.manifest(entry.digest().as_ref());
+                found.insert(name.to_owned(), set.seeded.tree(&manifest));
+            }
         }
     }
     found
@@ -143,13 +149,9 @@ fn extensions(seeded: &Seeded) -> BTreeMap<(String, String), Tree> {
 
 #[test]
 fn extension_images_have_a_manifest_and_a_merged_root() {
-    let Some(seeded) = seeded() else { return };
-    let extensions = extensions(seeded);
-    let names: Vec<_> =
-        extensions.keys().filter(|(_, arch)| arch == "amd64").map(|(name, _)| &**name).collect();
-    assert_eq!(
-        names,
-        [
+    for set in &sets() {
+        let extensions = extensions(set);
+        let mut expected = vec![
             "amd-ucode",
             "drbd",
             "intel-ucode",
@@ -157,34 +159,40 @@ fn extension_images_have_a_manifest_and_a_merged_root() {
             "nfs-utils",
             "qemu-guest-agent",
             "realtek-firmware",
-            "wireguard-tools"
-        ]
-    );
-    for ((name, arch), tree) in &extensions {
-        let root = TreePath::root();
-        let top: Vec<_> = tree.children(&root).map(|(path, _)| path.as_str()).collect();
-        assert_eq!(top, ["manifest.yaml", "rootfs"], "{name} {arch}");
-        let manifest = String::from_utf8(seeded.bytes(tree, "manifest.yaml")).unwrap();
-        assert!(manifest.contains(&format!("    name: \"{name}\"\n")), "{manifest}");
-        let inside = TreePath::parse("rootfs").unwrap();
-        for (path, node) in tree.children(&inside) {
-            assert!(["etc", "usr"].contains(&path.name()) && node.kind == Kind::Directory, "{name}: {path}");
+            "wireguard-tools",
+        ];
+        expected.retain(|name| set.arch == "amd64" || !name.ends_with("-ucode"));
+        assert_eq!(extensions.keys().collect::<Vec<_>>(), expected);
+        for (name, tree) in &extensions {
+            let root = TreePath::root();
+            let top: Vec<_> = tree.children(&root).map(|(path, _)| path.as_str()).collect();
+            assert_eq!(top, ["manifest.yaml", "rootfs"], "{name}");
+            let manifest = String::from_utf8(set.seeded.bytes(tree, "manifest.yaml")).unwrap();
+            assert!(manifest.contains(&format!("    name: \"{name}\"\n")), "{manifest}");
+            let inside = TreePath::parse("rootfs").unwrap();
+            for (path, node) in tree.children(&inside) {
+                assert!(
+                    ["etc", "usr"].contains(&path.name()) && node.kind == Kind::Directory,
+                    "{name}: {path}"
+                );
+            }
         }
-    }
-    let files = |name: &str| paths(&extensions[&(name.to_owned(), "amd64".to_owned())]);
-    let is_there = |name: &str, path: &str| files(name).iter().any(|file| file.contains(path));
-    assert!(is_there("intel-ucode", "rootfs/usr/lib/firmware/intel-ucode/06-"));
-    assert!(is_there("amd-ucode", "rootfs/usr/lib/firmware/amd-ucode/microcode_amd_fam17h.bin"));
-    assert!(is_there("realtek-firmware", "rootfs/usr/lib/firmware/rtl_nic/"));
-    assert!(is_there("drbd", "/kernel/drivers/block/drbd/drbd.ko"));
-    assert!(is_there("drbd", "/kernel/lib/lru_cache.ko"));
-    assert!(!is_there("drbd", "modules.dep"), "its index is made together with the base's");
+        let is_there = |name: &str, part: &str| {
+            extensions.get(name).is_none_or(|tree| paths(tree).iter().any(|path| path.contains(part)))
+        };
+        assert!(is_there("intel-ucode", "rootfs/usr/lib/firmware/intel-ucode/06-"));
+        assert!(is_there("amd-ucode", "rootfs/usr/lib/firmware/amd-ucode/microcode_amd_fam17h.bin"));
+        assert!(is_there("realtek-firmware", "rootfs/usr/lib/firmware/rtl_nic/"));
+        assert!(is_there("drbd", "/kernel/drivers/block/drbd/drbd.ko"));
+        assert!(is_there("drbd", "/kernel/lib/lru_cache.ko"));
+        assert!(!is_there("drbd", "modules.dep"), "its index is made together with the base's");
 
-    let descriptions = seeded.catalogue("siderolabs/extensions", "descriptions.yaml");
-    for line in seeded.catalogue("siderolabs/extensions", "image-digests").lines() {
-        assert!(descriptions.contains(&format!("{line}:\n    author: \"")), "{line}");
+        let descriptions = set.catalogue("siderolabs/extensions", "descriptions.yaml");
+        for line in set.catalogue("siderolabs/extensions", "image-digests").lines() {
+            assert!(descriptions.contains(&format!("{line}:\n    author: \"")), "{line}");
+        }
+        assert_eq!(set.catalogue("siderolabs/overlays", "overlays.yaml"), "overlays: []\n");
     }
-    assert_eq!(seeded.catalogue("siderolabs/overlays", "overlays.yaml"), "overlays: []\n");
 }
 
 /// What the loader or the kernel would look for: the interpreters and libraries that the programs in a directory
@@ -229,25 +237,27 @@ fn needs(dir: &Path) -> Option<BTreeMap<String, String>> {
 
 #[test]
 fn programs_find_their_libraries_and_interpreters() {
-    let Some(seeded) = seeded() else { return };
+    for set in &sets() {
+        check_needs(set);
+    }
+}
+
+fn check_needs(set: &Set<'_>) {
     let dir = tempfile::tempdir().unwrap();
-    let Some(base) = unpack_base(seeded, dir.path()) else { return };
+    let Some(base) = unpack_base(set, dir.path()) else { return };
     let names = |paths: &BTreeSet<String>| -> BTreeSet<String> {
         let name = |path: &String| path.rsplit('/').next().unwrap().to_owned();
         paths.iter().filter(|path| path.starts_with("usr/")).map(name).collect()
     };
     let mut programs = 0;
-    for ((name, arch), tree) in &extensions(seeded) {
-        if arch != "amd64" {
-            continue;
-        }
+    for (name, tree) in &extensions(set) {
         let root = dir.path().join(name);
         for (path, node) in tree.iter() {
             let target = root.join(path.as_str());
             match &node.kind {
                 Kind::Directory => fs::create_dir_all(target).unwrap(),
                 Kind::Symlink(link) => std::os::unix::fs::symlink(link, target).unwrap(),
-                _ => fs::write(target, seeded.bytes(tree, path.as_str())).unwrap(),
+                _ => fs::write(target, set.seeded.bytes(tree, path.as_str())).unwrap(),
             }
         }
         let mut paths = BTreeSet::new();
@@ -258,12 +268,11 @@ fn programs_find_their_libraries_and_interpreters() {
         programs += needs.len();
         for (needed, by) in needs {
             let file = needed.rsplit('/').next().unwrap();
-            assert!(there.contains(file), "{name}: {by} needs {needed}");
+            assert!(there.contains(file), "{} {} {name}: {by} needs {needed}", set.version, set.arch);
         }
     }
     assert!(programs > 20, "{programs} libraries and interpreters");
-    let base_needs = needs(&dir.path().join("base"));
-    for (needed, by) in base_needs.unwrap_or_default() {
+    for (needed, by) in needs(&dir.path().join("base")).unwrap_or_default() {
         assert!(names(&base).contains(needed.rsplit('/').next().unwrap()), "base: {by} needs {needed}");
     }
 }

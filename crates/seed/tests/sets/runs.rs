@@ -58,9 +58,8 @@ fn a_second_run_makes_nothing_and_another_store_gets_the_same_bytes() {
     let mut options = options();
     options.threads = NonZeroUsize::MIN;
     let sets = seed::debian(&other, &options, &tell).unwrap();
-    assert_eq!(sets[0].version, seeded.version);
     let ours: Vec<_> =
-        references(&seeded.store).into_iter().filter(|(_, tag, _)| tag.ends_with(&seeded.version)).collect();
+        references(&seeded.store).into_iter().filter(|(_, tag, _)| tag.ends_with(&sets[0].version)).collect();
     assert_eq!(references(&other), ours);
     assert_eq!(ours.len(), 4 + 8);
 

@@ -1,7 +1,7 @@
-//! A real set: trixie for amd64, from the mirror of this machine, checked against the layout that the factory
-//! consumes, and booted.
+//! Real sets, checked against the layout that the factory consumes, and booted.
 //!
-//! `IMAGER_TEST_STORE` names a store to seed once and to use again.
+//! Trixie for amd64 is seeded from the mirror of this machine. `IMAGER_TEST_STORE` names a store to use instead, with
+//! all the sets in it; only an empty one is seeded.
 
 // Clippy knows test functions, but not that all of this is one.
 #![allow(clippy::unwrap_used)]
@@ -15,15 +15,21 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use extent::{Digest, Tree};
-use oci_spec::image::{ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use seed::{Arch, Error, Options, Progress, Suite};
 use store::Store;
 
-/// The store with the set, and the set's version.
+/// A store with sets.
 struct Seeded {
     store: Store,
     dir: PathBuf,
+}
+
+/// One architecture of one version.
+struct Set<'a> {
+    seeded: &'a Seeded,
     version: String,
+    arch: String,
 }
 
 fn options() -> Options {
@@ -47,14 +53,11 @@ fn seed_or_reuse() -> Option<Seeded> {
     let dir =
         given.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("trixie-amd64"));
     let store = Store::open(&dir).unwrap();
-    let tags = store.tags("siderolabs/imager").unwrap();
-    if given.is_some()
-        && let Some(version) = tags.into_iter().rfind(|tag| tag.starts_with("v13."))
-    {
-        return Some(Seeded { store, dir, version });
+    if given.is_some() && !store.tags("siderolabs/imager").unwrap().is_empty() {
+        return Some(Seeded { store, dir });
     }
     match seed::debian(&store, &options(), &tell) {
-        Ok(sets) => Some(Seeded { store, dir, version: sets[0].version.clone() }),
+        Ok(_) => Some(Seeded { store, dir }),
         Err(error @ (Error::Lists { .. } | Error::KeyringMissing { .. } | Error::KeyMissing { .. })) => {
             assert!(std::env::var_os("CI").is_none(), "{error}");
             eprintln!("SKIPPED: this machine cannot seed: {error}");
@@ -70,10 +73,28 @@ fn tell(progress: &Progress) {
     }
 }
 
+/// All sets of the store; none, said aloud, where the machine cannot seed.
+fn sets() -> Vec<Set<'static>> {
+    let Some(seeded) = seeded() else { return Vec::new() };
+    let mut sets = Vec::new();
+    for version in seeded.store.tags("siderolabs/imager").unwrap() {
+        for layer in seeded.manifest(&seeded.digest("siderolabs/imager", &version)).layers() {
+            sets.push(Set { seeded, version: version.clone(), arch: arch_of(layer) });
+        }
+    }
+    assert!(!sets.is_empty());
+    sets
+}
+
+/// The architecture of a layer of an `imager` image.
+fn arch_of(layer: &Descriptor) -> String {
+    layer.annotations().as_ref().unwrap()["dev.imager.arch"].clone()
+}
+
 impl Seeded {
-    fn digest(&self, repository: &str, tag: &str) -> Digest {
+    fn digest(&self, repository: &str, tag: &str) -> String {
         let descriptor = self.store.resolve_tag(repository, tag).unwrap();
-        descriptor.unwrap_or_else(|| panic!("no {repository}:{tag}")).digest().to_string().parse().unwrap()
+        descriptor.unwrap_or_else(|| panic!("no {repository}:{tag}")).digest().to_string()
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, digest: &str) -> T {
@@ -91,33 +112,36 @@ impl Seeded {
     /// The tree of the only layer of a manifest.
     fn tree(&self, manifest: &ImageManifest) -> Tree {
         let [layer] = &manifest.layers()[..] else { panic!("one layer") };
-        self.layer(layer.digest().as_ref())
+        self.layer(layer)
     }
 
-    fn layer(&self, digest: &str) -> Tree {
-        let digest: Digest = digest.parse().unwrap();
+    fn layer(&self, layer: &Descriptor) -> Tree {
+        let digest: Digest = layer.digest().as_ref().parse().unwrap();
         let file = std::fs::File::open(self.dir.join("blobs/sha256").join(digest.hex())).unwrap();
         formats::tar::read(std::io::BufReader::new(file), digest).unwrap()
-    }
-
-    /// The boot files of amd64.
-    fn boot_files(&self) -> Tree {
-        let manifest = self.manifest(&self.digest("siderolabs/imager", &self.version).to_string());
-        let is_amd64 = |layer: &&oci_spec::image::Descriptor| {
-            let annotations = layer.annotations().as_ref().unwrap();
-            annotations["dev.imager.arch"] == "amd64"
-        };
-        self.layer(manifest.layers().iter().find(is_amd64).unwrap().digest().as_ref())
     }
 
     fn bytes(&self, tree: &Tree, path: &str) -> Vec<u8> {
         let content = tree.content(path).unwrap_or_else(|| panic!("no {path}"));
         extent::read_all(content, &self.store, 1 << 30).unwrap()
     }
+}
+
+impl Set<'_> {
+    /// The tree of the boot files.
+    fn boot_files(&self) -> Tree {
+        let manifest = self.seeded.manifest(&self.seeded.digest("siderolabs/imager", &self.version));
+        self.seeded.layer(manifest.layers().iter().find(|layer| arch_of(layer) == self.arch).unwrap())
+    }
+
+    /// One of the boot files.
+    fn boot_file(&self, name: &str) -> Vec<u8> {
+        self.seeded.bytes(&self.boot_files(), &format!("usr/install/{}/{name}", self.arch))
+    }
 
     /// The text of a file of a catalogue.
     fn catalogue(&self, repository: &str, path: &str) -> String {
-        let manifest = self.manifest(&self.digest(repository, &self.version).to_string());
-        String::from_utf8(self.bytes(&self.tree(&manifest), path)).unwrap()
+        let manifest = self.seeded.manifest(&self.seeded.digest(repository, &self.version));
+        String::from_utf8(self.seeded.bytes(&self.seeded.tree(&manifest), path)).unwrap()
     }
 }

@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 use extent::{ExtentMap, Tree, read_all};
 use formats::squashfs::{Compression, Options, image};
 
-use crate::{Seeded, seeded};
+use crate::{Set, sets};
 
 /// Emulated, on a machine that has other things to do: a quiet one takes 7 s.
 const TIMEOUT: Duration = Duration::from_mins(4);
 
 const PROBE: &str = "#!/bin/sh
 PATH=/usr/sbin:/usr/bin
-exec >/dev/ttyS0 2>&1
+port=/dev/ttyAMA0
+[ -c $port ] || port=/dev/ttyS0
+exec >$port 2>&1
 dmesg -n 1
 echo
 echo \"who=$(cat /etc/who) root=$(awk '$2==\"/\"{print $3}' /proc/mounts) layers=$(grep -c 'image: [0-9l]' /etc/extensions.yaml)\"
@@ -65,17 +67,21 @@ fn appended() -> Vec<u8> {
 }
 
 /// What the serial line says of a boot with `appended` behind the initramfs, up to its end.
-fn boot(seeded: &Seeded, appended: Vec<u8>, arguments: &str) -> Option<String> {
-    let qemu = ci::tool("qemu-system-x86_64")?;
+fn boot(set: &Set<'_>, appended: Vec<u8>, arguments: &str) -> Option<String> {
+    let (qemu, machine) = match set.arch.as_str() {
+        "amd64" => ("qemu-system-x86_64", ["-machine", "q35", "-cpu", "max"]),
+        _ => ("qemu-system-aarch64", ["-machine", "virt", "-cpu", "cortex-a57"]),
+    };
+    let qemu = ci::tool(qemu)?;
     let dir = tempfile::tempdir().unwrap();
-    let tree = seeded.boot_files();
     let path = |name: &str| dir.path().join(name);
-    fs::write(path("vmlinuz"), seeded.bytes(&tree, "usr/install/amd64/vmlinuz")).unwrap();
-    let base = ExtentMap::inline(seeded.bytes(&tree, "usr/install/amd64/initramfs.xz"));
+    fs::write(path("vmlinuz"), set.boot_file("vmlinuz")).unwrap();
+    let base = ExtentMap::inline(set.boot_file("initramfs.xz"));
     let initrd = formats::cpio::concat([base, ExtentMap::inline(appended)]);
-    fs::write(path("initrd"), read_all(&initrd, &seeded.store, 1 << 30).unwrap()).unwrap();
+    fs::write(path("initrd"), read_all(&initrd, &set.seeded.store, 1 << 30).unwrap()).unwrap();
     let mut child = Command::new(qemu)
-        .args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1536", "-no-reboot"])
+        .args(machine)
+        .args(["-accel", "tcg", "-smp", "2", "-m", "1536", "-no-reboot"])
         .args(["-nographic", "-nic", "none", "-monitor", "none", "-append", arguments])
         .arg("-serial")
         .arg(format!("file:{}", path("log").display()))
@@ -98,51 +104,55 @@ fn boot(seeded: &Seeded, appended: Vec<u8>, arguments: &str) -> Option<String> {
 
 #[test]
 fn layers_stack_and_bind_as_the_contract_says() {
-    let Some(seeded) = seeded() else { return };
-    // No serial port among the consoles: what is asserted was written there all the same.
-    let Some(log) = boot(seeded, appended(), "console=tty0 quiet") else { return };
-    let names: Vec<_> = (0..10).map(|number| format!("n{number}@1.{number}")).collect();
-    for line in [
-        "who=last root=overlay layers=11".to_owned(),
-        "firmware=blob extra=stub".to_owned(),
-        format!("schematic=abc123 extensions={}", names.join(",")),
-        "drbd=1".to_owned(),
-        "dm_mod=0".to_owned(),
-        "end of probe".to_owned(),
-    ] {
-        assert!(log.lines().any(|said| said.trim_end() == line), "no `{line}` in\n{log}");
-    }
-    for word in ["writable", "dangling", "IMAGER-BOOT-FAIL", "Kernel panic"] {
-        assert!(!log.contains(word), "`{word}` in\n{log}");
+    for set in &sets() {
+        // No serial port among the consoles: what is asserted was written there all the same.
+        let Some(log) = boot(set, appended(), "console=tty0 quiet") else { return };
+        let names: Vec<_> = (0..10).map(|number| format!("n{number}@1.{number}")).collect();
+        for line in [
+            "who=last root=overlay layers=11".to_owned(),
+            "firmware=blob extra=stub".to_owned(),
+            format!("schematic=abc123 extensions={}", names.join(",")),
+            "drbd=1".to_owned(),
+            "dm_mod=0".to_owned(),
+            "end of probe".to_owned(),
+        ] {
+            assert!(log.lines().any(|said| said.trim_end() == line), "no `{line}` in\n{log}");
+        }
+        for word in ["writable", "dangling", "IMAGER-BOOT-FAIL", "Kernel panic"] {
+            assert!(!log.contains(word), "`{word}` in\n{log}");
+        }
     }
 }
 
 #[test]
 fn without_extensions_the_base_starts_and_reports() {
-    let Some(seeded) = seeded() else { return };
-    let arguments = "console=tty0 imager.test=poweroff imager.modprobe=dm_mod,drbd,-x,ext4";
-    let Some(log) = boot(seeded, Vec::new(), arguments) else { return };
-    let report: Vec<_> = log.lines().map(str::trim_end).filter(|line| line.starts_with("IMAGER-")).collect();
-    let version = &seeded.version;
-    assert_eq!(
-        report,
-        [
-            "IMAGER-MODULE-OK dm_mod",
-            "IMAGER-MODULE-FAIL drbd",
-            "IMAGER-MODULE-OK ext4",
-            &format!("IMAGER-BOOT-OK schematic= version={version} arch=amd64 extensions="),
-        ],
-        "{log}"
-    );
+    for set in &sets() {
+        let arguments = "console=tty0 imager.test=poweroff imager.modprobe=dm_mod,drbd,-x,ext4";
+        let Some(log) = boot(set, Vec::new(), arguments) else { return };
+        let report: Vec<_> =
+            log.lines().map(str::trim_end).filter(|line| line.starts_with("IMAGER-")).collect();
+        let Set { version, arch, .. } = set;
+        assert_eq!(
+            report,
+            [
+                "IMAGER-MODULE-OK dm_mod",
+                "IMAGER-MODULE-FAIL drbd",
+                "IMAGER-MODULE-OK ext4",
+                &format!("IMAGER-BOOT-OK schematic= version={version} arch={arch} extensions="),
+            ],
+            "{log}"
+        );
+    }
 }
 
 #[test]
 fn a_list_that_names_a_layer_that_is_not_there_does_not_boot() {
-    let Some(seeded) = seeded() else { return };
-    let mut tree = Tree::new();
-    tree.file("extensions.yaml", b"layers:\n- image: lost.sqsh\n".to_vec(), 0o644).unwrap();
-    let archive = read_all(&formats::cpio::archive(&tree, 0).unwrap(), &HashMap::new(), 1 << 20).unwrap();
-    let Some(log) = boot(seeded, archive, "console=tty0 imager.test=poweroff") else { return };
-    assert!(log.contains("IMAGER-BOOT-FAIL cannot mount lost.sqsh"), "{log}");
-    assert!(!log.contains("IMAGER-BOOT-OK"), "{log}");
+    for set in &sets() {
+        let mut tree = Tree::new();
+        tree.file("extensions.yaml", b"layers:\n- image: lost.sqsh\n".to_vec(), 0o644).unwrap();
+        let archive = read_all(&formats::cpio::archive(&tree, 0).unwrap(), &HashMap::new(), 1 << 20).unwrap();
+        let Some(log) = boot(set, archive, "console=tty0 imager.test=poweroff") else { return };
+        assert!(log.contains("IMAGER-BOOT-FAIL cannot mount lost.sqsh"), "{log}");
+        assert!(!log.contains("IMAGER-BOOT-OK"), "{log}");
+    }
 }
