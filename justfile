@@ -25,9 +25,9 @@ boot-full:
 oracle:
     cargo test -p formats -p extensions -p imager --locked
 
-# each fuzz target for `seconds`
-fuzz seconds="60":
-    ci/fuzz {{seconds}}
+# the two commands of the README, as a newcomer runs them
+quickstart:
+    ci/quickstart --no-serve
 
 # ours against a pipeline of the standard tools, in one run
 bench *args:

@@ -1,6 +1,7 @@
 //! Looking bytes up.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::io;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ pub trait Blobs: Sync {
     fn read_at(&self, digest: &Digest, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 }
 
-impl Blobs for HashMap<Digest, Bytes> {
+impl<S: BuildHasher + Sync> Blobs for HashMap<Digest, Bytes, S> {
     fn read_at(&self, digest: &Digest, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let blob =
             self.get(digest).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, digest.to_string()))?;

@@ -155,6 +155,7 @@ impl ExtentMap {
     }
 
     /// The part of the byte string in `range`, clipped to its end. Costs a search and the extents in range.
+    #[must_use]
     pub fn slice(&self, range: Range<u64>) -> Self {
         let end = range.end.min(self.len());
         let mut slice = Self::new();
