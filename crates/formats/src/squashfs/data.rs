@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use bytes::BufMut;
@@ -120,7 +121,12 @@ pub(super) fn write(
         move |job: Job| reader.work(job)
     };
     let mut layout = Layout::new(files, options, blobs, start);
-    with_threads(options.threads, worker, |mut queue: Queue<Job, Result<Done, Error>>| {
+    let block_len = u64::from(options.block_size);
+    let blocks: u64 = files.iter().map(|file| file.content.len().div_ceil(block_len)).sum();
+    // No more threads than there can be jobs.
+    let threads = NonZeroUsize::new(usize::try_from(blocks).unwrap_or(usize::MAX));
+    let threads = threads.map_or(NonZeroUsize::MIN, |blocks| blocks.min(options.threads));
+    with_threads(threads, worker, |mut queue: Queue<Job, Result<Done, Error>>| {
         let mut spare = Vec::new();
         loop {
             while queue.has_room() {

@@ -24,6 +24,12 @@ pub enum Error {
         /// The highest level.
         max: i64,
     },
+    /// What should hold other entries, or is the root, is not a directory.
+    #[error("`/{path}` is not a directory")]
+    NotADirectory {
+        /// The entry.
+        path: TreePath,
+    },
     /// A hard link names nothing, a directory or a link in a circle.
     #[error("`{path}` is a hard link to `{target}`, which is not a regular file")]
     HardLink {

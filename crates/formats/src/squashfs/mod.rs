@@ -9,8 +9,8 @@
 //!                                                                          └───────── tables ─────────┘
 //!
 //! * *Blocks*: a file is cut at multiples of the block size. A block of zeros is not stored; one that does not
-//!   shrink is stored as it is. The blocks of a file lie together, files in the order of the tree.
-//! * *Fragments*: tails shorter than a block share blocks, in the order of the tree.
+//!   shrink is stored as it is. The blocks of a file lie together, the files of a directory behind one another.
+//! * *Fragments*: tails shorter than a block share blocks, in the same order.
 //! * *Duplicates*: files of equal content share their blocks and fragments.
 //! * *Metadata*: inodes, directories and tables are cut into blocks of 8 KiB, each compressed by itself.
 //!
