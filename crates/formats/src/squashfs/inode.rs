@@ -158,6 +158,34 @@ fn extended_file(links: u32, len: u64, placed: &Placed, xattrs: u32, out: &mut V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use extent::{Node, TreePath};
+
+    #[test]
+    fn what_32_bits_cannot_say_makes_a_file_extended() {
+        let path = TreePath::root();
+        let node = Node::new(Kind::Fifo, 0);
+        let basic = |links, len, start, holes| {
+            let inode =
+                Inode { path: &path, node: &node, links, parent: None, file: None, entries: None, depth: 0 };
+            basic_file(&inode, len, &Placed { start, holes, ..Placed::default() }).is_some()
+        };
+        let max = u64::from(u32::MAX);
+        assert!(basic(1, max, max, 0));
+        assert!(!basic(2, 1, 1, 0), "hard links");
+        assert!(!basic(1, max + 1, 1, 0), "long file");
+        assert!(!basic(1, 1, max + 1, 0), "far position");
+        assert!(!basic(1, 1, 1, 1), "holes");
+    }
+
+    #[test]
+    fn a_file_of_holes_alone_has_one_byte_for_those_who_count_blocks() {
+        for (len, holes, sparse) in [(300, 300, 299u64), (300, 100, 100), (0, 0, 0)] {
+            let mut out = Vec::new();
+            extended_file(2, len, &Placed { holes, ..Placed::default() }, NONE, &mut out);
+            assert_eq!(out.len(), 40);
+            assert_eq!(out[16..24], sparse.to_le_bytes(), "{holes} of {len}");
+        }
+    }
 
     #[test]
     fn device_numbers_are_those_of_linux() {

@@ -47,7 +47,8 @@ pub(super) struct Inode<'a> {
     pub(super) file: Option<usize>,
     /// What a directory holds, by name.
     pub(super) entries: Option<Vec<Entry<'a>>>,
-    depth: usize,
+    /// How many directories its deepest name has above it.
+    pub(super) depth: usize,
 }
 
 /// A name in a directory.
@@ -240,5 +241,54 @@ fn check(path: &TreePath, node: &Node) -> Result<(), Error> {
             Err(Error::Device { path: path.clone(), major, minor })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(paths: &[&str]) -> Tree {
+        let mut tree = Tree::new();
+        for path in paths {
+            tree.file(path, vec![1], 0o644).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn the_deepest_inodes_come_first_and_the_root_last() {
+        let tree = tree(&["a/b/x", "a/b/y", "a-b", "c/d", "e"]);
+        let nodes = Nodes::of(&tree, 4096).unwrap();
+        let paths: Vec<_> = nodes.inodes.iter().map(|inode| inode.path.as_str()).collect();
+        assert_eq!(paths, ["a/b/x", "a/b/y", "a/b", "c/d", "a", "a-b", "c", "e", ""]);
+        let parents: Vec<_> = nodes.inodes.iter().map(|inode| inode.parent).collect();
+        let root = Some(8);
+        assert_eq!(parents, [Some(2), Some(2), Some(4), Some(6), root, root, root, root, None]);
+        let links: Vec<_> = nodes.inodes.iter().map(|inode| inode.links).collect();
+        assert_eq!(links, [1, 1, 2, 1, 3, 1, 2, 1, 4]);
+    }
+
+    #[test]
+    fn a_hard_link_is_as_deep_as_its_deepest_name() {
+        for (file, link) in [("a", "b/c/d"), ("b/c/d", "a")] {
+            let mut tree = tree(&[file]);
+            let target = TreePath::parse(file).unwrap();
+            tree.insert(TreePath::parse(link).unwrap(), Node::new(Kind::HardLink(target), 0)).unwrap();
+            let nodes = Nodes::of(&tree, 4096).unwrap();
+            assert_eq!(nodes.inodes.len(), 4);
+            let first = &nodes.inodes[0];
+            assert_eq!((first.path.as_str(), first.links, first.file), ("a", 2, Some(0)), "{file}");
+            let entry = |dir: usize| nodes.inodes[dir].entries.as_ref().unwrap()[0].inode;
+            assert_eq!((entry(1), entry(3)), (0, 0), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_directory_go_together() {
+        let tree = tree(&["a/1", "b", "a/2", "a/c/3", "d"]);
+        let nodes = Nodes::of(&tree, 4096).unwrap();
+        let files: Vec<_> = nodes.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(files, ["b", "d", "a/1", "a/2", "a/c/3"]);
     }
 }

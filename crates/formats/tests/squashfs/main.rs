@@ -2,9 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod duplicates;
+mod properties;
 mod readers;
+mod refusals;
 mod seen;
+mod shapes;
+mod structure;
+mod xattrs;
 
+use std::io::Cursor;
 use std::num::NonZeroUsize;
 
 use extent::{Digest, ExtentMap, Kind, Node, Tree, TreePath};
@@ -138,11 +145,15 @@ fn the_number_of_threads_leaves_no_trace() {
 }
 
 #[test]
-fn a_symbolic_link_is_as_long_as_linux_follows() {
-    let mut tree = Tree::new();
-    for len in [256, 4095] {
-        tree.symlink(&format!("{len}"), &"x/".repeat(len)[..len]).unwrap();
-    }
-    let image = squashfs::image(&tree, &zstd(), &Blobs::new()).unwrap();
-    judge_by_tools(&tree, &Blobs::new(), &image);
+fn a_file_system_begins_where_the_sink_stands() {
+    let (tree, blobs) = everything();
+    let image = squashfs::image(&tree, &zstd(), &blobs).unwrap();
+    let mut out = Cursor::new(vec![7; 100]);
+    out.set_position(100);
+    let len = squashfs::write(&tree, &zstd(), &blobs, &mut out).unwrap();
+    assert_eq!(len, image.len() as u64);
+    assert_eq!(out.position(), 100 + len);
+    let (before, after) = out.get_ref().split_at(100);
+    assert_eq!(before, [7; 100]);
+    assert!(after == image);
 }
