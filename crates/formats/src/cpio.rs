@@ -10,7 +10,7 @@
 //! mtime, size, device and rdev (major, minor each), length of the name with its NUL, checksum (0).
 //!
 //! An initramfs is a run of such archives, compressed or not. The kernel looks for an uncompressed one only
-//! at multiples of 4: a misaligned one is dropped with everything behind it, and the boot goes on ([`concat`]).
+//! at multiples of 4: a misaligned one is dropped with everything behind it, and the boot goes on ([`concat()`]).
 //!
 //! Source: Linux, `Documentation/driver-api/early-userspace/buffer-format.rst`, `init/initramfs.c`.
 
