@@ -224,14 +224,11 @@ impl Apt {
         if said.contains("NO_PUBKEY") || said.contains("Missing key") {
             return Err(Error::KeyMissing { suite, keyring: self.keyring.clone(), said });
         }
-        let words = [
-            "GPG error",
-            "OpenPGP signature verification failed",
-            "is not signed",
-            "no longer signed",
-            "not valid yet",
-        ];
-        if words.iter().any(|word| said.contains(word)) {
+        let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        let is_bad = has(&["GPG error", "OpenPGP signature verification failed", "not valid yet"]);
+        // apt calls unsigned also what it could not fetch.
+        let is_unsigned = has(&["is not signed", "no longer signed"]) && !said.contains("Failed to fetch");
+        if is_bad || is_unsigned {
             return Err(Error::Signature { suite, said });
         }
         Ok(())
@@ -366,6 +363,12 @@ mod tests {
         ));
         assert!(matches!(check("W: GPG error: x: BADSIG 6ED0E7B8"), Err(Error::Signature { .. })));
         assert!(matches!(check("E: The repository 'x' is not signed."), Err(Error::Signature { .. })));
-        assert!(check("E: Failed to fetch x  Could not resolve 'x'").is_ok());
+        for said in [
+            "E: Failed to fetch x  Could not resolve 'x'",
+            "E: Failed to fetch x  400  Bad Request; E: The repository 'x' is not signed.",
+            "E: The repository 'x' does not have a Release file.",
+        ] {
+            assert!(check(said).is_ok(), "{said}");
+        }
     }
 }
