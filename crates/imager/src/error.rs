@@ -1,6 +1,9 @@
 //! What goes wrong, and whose business that is.
 
+use std::io;
+
 use extent::Digest;
+use formats::{cpio, fat, gpt, pe};
 
 use crate::profile::OutputKind;
 use crate::{Arch, Version};
@@ -209,12 +212,47 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An extension that is not as it should be.
+    #[error("extension `{name}` cannot be used")]
+    Extension {
+        /// The name in the catalogue.
+        name: String,
+        /// What is wrong with it.
+        source: extensions::Error,
+    },
+    /// Kernel modules that do not go together.
+    #[error("the kernel modules cannot be listed")]
+    Modules(#[source] extensions::Error),
+    /// Reading or writing what was to become a blob.
+    #[error("making a blob failed")]
+    Scratch {
+        /// What went wrong.
+        source: std::io::Error,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// A compressed form.
     #[error(transparent)]
     Zstd(#[from] formats::zstd::Error),
+    /// A unified kernel image that does not go together.
+    #[error(transparent)]
+    Pe(#[from] formats::pe::Error),
+    /// A part of an initramfs that does not fit.
+    #[error(transparent)]
+    Cpio(#[from] formats::cpio::Error),
+    /// An EFI partition that does not hold what it must.
+    #[error(transparent)]
+    Fat(#[from] formats::fat::Error),
+    /// A disk that does not hold its partitions.
+    #[error(transparent)]
+    Gpt(#[from] formats::gpt::Error),
+    /// A layer that squashfs cannot hold.
+    #[error(transparent)]
+    Squashfs(#[from] formats::squashfs::Error),
+    /// A path that no tree can hold.
+    #[error(transparent)]
+    Tree(#[from] extent::TreeError),
     /// Something that will be there, and is not yet.
     #[error("{what} is not there yet")]
     NotYet {
@@ -242,11 +280,11 @@ impl Error {
     /// Whose business the error is.
     pub fn class(&self) -> ErrorClass {
         match self.kind() {
-            Kind::Input | Kind::Unsupported => ErrorClass::BadRequest,
+            Kind::Input | Kind::Unsupported | Kind::TooLarge => ErrorClass::BadRequest,
             Kind::Absent => ErrorClass::NotFound,
             Kind::NotYet => ErrorClass::NotImplemented,
             Kind::Space | Kind::Gone => ErrorClass::Unavailable,
-            Kind::Source | Kind::Io => ErrorClass::Internal,
+            Kind::Source | Kind::Io | Kind::Assembly => ErrorClass::Internal,
         }
     }
 
@@ -260,6 +298,7 @@ impl Error {
             Kind::Unsupported | Kind::NotYet => 3,
             Kind::Source | Kind::Gone => 5,
             Kind::Space | Kind::Io => 6,
+            Kind::TooLarge | Kind::Assembly => 7,
         }
     }
 
@@ -283,19 +322,29 @@ impl Error {
             }
             Self::VersionNotAvailable { .. } => Kind::Absent,
             Self::NotYet { .. } => Kind::NotYet,
+            Self::Extension { source: extensions::Error::Incompatible { .. }, .. } => Kind::Unsupported,
+            Self::Fat(fat::Error::FileTooLarge { .. } | fat::Error::TooSmall { .. })
+            | Self::Gpt(gpt::Error::OutOfBounds { .. } | gpt::Error::DiskTooSmall { .. })
+            | Self::Pe(pe::Error::TooLarge { .. })
+            | Self::Cpio(cpio::Error::FileTooLarge { .. }) => Kind::TooLarge,
+            Self::Store(error) => store_kind(error),
+            Self::Scratch { source } => io_kind(source),
             Self::Document { .. }
             | Self::ImageDigest { .. }
             | Self::LayerMediaType { .. }
             | Self::Layer { .. }
             | Self::LayerTooLarge { .. }
             | Self::MissingFile { .. }
-            | Self::CatalogueFile { .. } => Kind::Source,
-            Self::Store(error) => match error {
-                store::Error::NoSpace { .. } => Kind::Space,
-                store::Error::NotFound { .. } => Kind::Gone,
-                _ => Kind::Io,
-            },
-            Self::Zstd(_) => Kind::Io,
+            | Self::CatalogueFile { .. }
+            | Self::Extension { .. }
+            | Self::Modules(_) => reading(self).unwrap_or(Kind::Source),
+            Self::Zstd(_)
+            | Self::Squashfs(_)
+            | Self::Pe(_)
+            | Self::Cpio(_)
+            | Self::Fat(_)
+            | Self::Gpt(_)
+            | Self::Tree(_) => reading(self).unwrap_or(Kind::Assembly),
         }
     }
 }
@@ -319,6 +368,46 @@ enum Kind {
     Space,
     /// Bytes cannot be read, or are not what they were.
     Io,
+    /// What is asked for does not fit its format.
+    TooLarge,
+    /// Parts do not go together.
+    Assembly,
+}
+
+fn store_kind(error: &store::Error) -> Kind {
+    match error {
+        store::Error::NoSpace { .. } => Kind::Space,
+        store::Error::NotFound { .. } => Kind::Gone,
+        _ => Kind::Io,
+    }
+}
+
+fn io_kind(error: &io::Error) -> Kind {
+    // The store speaks through readers, too.
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<store::Error>()) {
+        return store_kind(error);
+    }
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Kind::Space
+        }
+        _ => Kind::Io,
+    }
+}
+
+/// The kind of the failure to read or write that lies behind `error`, if one does.
+fn reading(error: &dyn std::error::Error) -> Option<Kind> {
+    let mut behind = error.source();
+    while let Some(error) = behind {
+        if let Some(error) = error.downcast_ref::<store::Error>() {
+            return Some(store_kind(error));
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(io_kind(error));
+        }
+        behind = error.source();
+    }
+    None
 }
 
 /// The longest part of a foreign text that an error repeats, in characters.

@@ -34,6 +34,8 @@ pub struct Factory {
 pub struct Resolved {
     /// What decides the bytes.
     pub lock: Lock,
+    /// systemd-stub, where a UKI is made; else nothing.
+    pub(crate) stub: bytes::Bytes,
 }
 
 /// The longest canonical schematic in bytes.

@@ -27,6 +27,9 @@ pub struct Lock {
     /// The extensions, in the order of the schematic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<LockedExtension>,
+    /// The modules of all, where an extension has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules: Option<LockedModules>,
 }
 
 /// What a machine can read about its schematic.
@@ -43,8 +46,32 @@ pub struct LockedSchematic {
 pub struct LockedExtension {
     /// Its name in the catalogue.
     pub name: String,
-    /// The image that the catalogue names.
+    /// The manifest of its image for the architecture.
     pub image: Digest,
+    /// What it says about itself.
+    pub manifest: extensions::Manifest,
+    /// Its root file system, as squashfs.
+    pub layer: Descriptor,
+    /// Its firmware, as a cpio archive that the kernel unpacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Descriptor>,
+    /// Its microcode for Intel's processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intel_ucode: Option<Descriptor>,
+    /// Its microcode for AMD's processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amd_ucode: Option<Descriptor>,
+    /// Whether it has kernel modules.
+    pub has_modules: bool,
+}
+
+/// What modprobe reads about the modules of the version and of all extensions together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedModules {
+    /// What it says about itself: its version is the kernel's release.
+    pub manifest: extensions::Manifest,
+    /// The files, as squashfs.
+    pub layer: Descriptor,
 }
 
 /// What the `imager` image of a version has for one architecture.
@@ -92,6 +119,22 @@ impl Lock {
             if let Some(form) = &files.kernel_form {
                 add(form.digest, "kernel, compressed");
             }
+        }
+        for extension in &self.extensions {
+            let name = &extension.name;
+            add(extension.layer.digest, name);
+            for (part, what) in [
+                (&extension.firmware, "firmware"),
+                (&extension.intel_ucode, "microcode"),
+                (&extension.amd_ucode, "microcode"),
+            ] {
+                if let Some(part) = part {
+                    add(part.digest, &format!("{name}, {what}"));
+                }
+            }
+        }
+        if let Some(modules) = &self.modules {
+            add(modules.layer.digest, "modules.dep");
         }
         blobs
     }

@@ -8,7 +8,7 @@
 use crate::Version;
 
 /// The answers for one version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quirks {
     release: (u64, u64, u64),
 }
@@ -101,14 +101,9 @@ impl Quirks {
         self.since(10, 0)
     }
 
-    /// Where kernel modules are in a root file system.
-    pub fn modules_path(self) -> &'static str {
-        if self.since(10, 0) { "usr/lib/modules" } else { "lib/modules" }
-    }
-
-    /// Where firmware is in a root file system.
-    pub fn firmware_path(self) -> &'static str {
-        if self.since(10, 0) { "usr/lib/firmware" } else { "lib/firmware" }
+    /// Whether firmware and kernel modules are in `/usr/lib`, not in `/lib`.
+    pub fn is_merged_usr(self) -> bool {
+        self.since(10, 0)
     }
 
     /// Whether the kernel gets arguments for the integrity measurement architecture.
@@ -179,6 +174,7 @@ mod tests {
             (Quirks::has_unified_installer, "1.9.9", "1.10.0", true),
             (Quirks::has_uki_profiles, "1.9.9", "1.10.0", true),
             (Quirks::boots_uefi_with_sd_boot, "1.9.9", "1.10.0", true),
+            (Quirks::is_merged_usr, "1.9.9", "1.10.0", true),
             (Quirks::has_ima, "1.10.99", "1.11.0", false),
             (Quirks::has_embedded_config, "1.11.9", "1.12.0", true),
             (Quirks::enforces_module_signatures, "1.11.9", "1.12.0", true),
@@ -198,12 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_sizes_change_too() {
+    fn boot_files_grow_at_1_11() {
         let of = |text: &str| Quirks::of(&text.parse().unwrap());
-        assert_eq!(of("1.9.9").firmware_path(), "lib/firmware");
-        assert_eq!(of("1.10.0").firmware_path(), "usr/lib/firmware");
-        assert_eq!(of("1.9.9").modules_path(), "lib/modules");
-        assert_eq!(Quirks::newest().modules_path(), "usr/lib/modules");
         assert_eq!(of("1.10.9").boot_len(), 1000 << 20);
         assert_eq!(of("1.11.0").boot_len(), 2000 << 20);
     }

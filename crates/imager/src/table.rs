@@ -39,6 +39,10 @@ pub struct Row {
 const TEXT_LEN_MIN: usize = 4;
 /// The longest text that is shown.
 const TEXT_LEN_MAX: usize = 48;
+/// What a cpio header begins with.
+const CPIO_MAGIC: &[u8] = b"070701";
+/// Its length; the name follows.
+const CPIO_HEADER_LEN: usize = 110;
 
 /// The extents of `artifact`, in order, with the words of `lock` for the blobs.
 pub fn rows(artifact: &Artifact, lock: &Lock) -> Vec<Row> {
@@ -78,12 +82,19 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// The first run of printable characters in `bytes`, quoted.
+/// The first run of printable characters in `bytes`, quoted. Of cpio headers, the name in the last: what follows
+/// is its content.
 fn first_text(bytes: &[u8]) -> Option<String> {
-    let run = bytes
+    let mut runs = bytes
         .split(|b| !(b' '..=b'~').contains(b))
         .map(<[u8]>::trim_ascii)
-        .find(|run| run.len() >= TEXT_LEN_MIN)?;
+        .filter(|run| run.len() >= TEXT_LEN_MIN);
+    let first = runs.next()?;
+    let mut names = [first].into_iter().chain(runs).filter_map(|run| {
+        let header = run.windows(CPIO_MAGIC.len()).rposition(|window| window == CPIO_MAGIC)?;
+        run.get(header + CPIO_HEADER_LEN..)
+    });
+    let run = names.rfind(|name| *name != b"TRAILER!!!").unwrap_or(first);
     let text = String::from_utf8_lossy(&run[..run.len().min(TEXT_LEN_MAX)]);
     Some(format!("{text:?}"))
 }
@@ -97,5 +108,15 @@ mod tests {
         assert_eq!(first_text(b"\0\0EFI PART\0\0more"), Some("\"EFI PART\"".to_owned()));
         assert_eq!(first_text(b"a\0b\0\xff   \0"), None);
         assert_eq!(first_text(&[b'x'; 100]).unwrap().len(), 50);
+    }
+
+    #[test]
+    fn of_cpio_headers_the_name_of_the_file_that_follows_is_shown() {
+        let mut tree = extent::Tree::new();
+        tree.file("a/b", vec![1; 4], 0o644).unwrap();
+        tree.file("c.sqsh", extent::ExtentMap::zeros(9), 0o644).unwrap();
+        let archive = formats::cpio::archive(&tree, 0).unwrap();
+        let extent::Source::Inline(bytes) = &archive.extents()[0].source else { panic!("a header is ours") };
+        assert_eq!(first_text(bytes).as_deref(), Some("\"c.sqsh\""));
     }
 }

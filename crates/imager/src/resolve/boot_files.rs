@@ -13,6 +13,8 @@ use crate::{Arch, Error};
 
 /// The longest kernel in bytes that is looked into: ten times the largest of a distribution.
 const KERNEL_LEN_MAX: u64 = 512 << 20;
+/// The longest stub in bytes: ten times the largest of systemd.
+const STUB_LEN_MAX: u64 = 4 << 20;
 
 /// The boot files of `image` for `arch`, each a blob of its own from now on.
 pub(super) fn boot_files(store: &Store, image: &Image, arch: Arch) -> Result<BootFiles, Error> {
@@ -77,6 +79,11 @@ pub(super) fn form(store: &Store, content: &Descriptor) -> Result<Option<zstd::F
         store.put_bytes(&compressed)?;
         Ok::<_, Error>(Some(form))
     })
+}
+
+/// The stub itself, which a planner must look into.
+pub(super) fn stub(store: &Store, stub: &Descriptor) -> Result<bytes::Bytes, Error> {
+    Ok(store.bytes(&stub.digest, STUB_LEN_MAX)?)
 }
 
 #[cfg(test)]

@@ -5,23 +5,25 @@
 
 mod boot_files;
 mod catalogue;
+mod extension;
 mod image;
 mod memory;
+mod modules;
 
 use std::sync::Arc;
 
 use extent::Digest;
 use schematics::Schematic;
-use store::Store;
+use store::{Descriptor, Store};
 
 use self::catalogue::Catalogue;
 use self::image::Image;
 use self::memory::Memory;
-use crate::lock::{BootFiles, LockedExtension, LockedSchematic};
+use crate::lock::{BootFiles, LockedExtension, LockedModules, LockedSchematic};
 use crate::plan::PLANNER_REVISION;
 use crate::profile::OutFormat;
 use crate::request::Request;
-use crate::{Arch, Asset, AssetKind, Error, Lock, Resolved, Version};
+use crate::{Arch, Asset, AssetKind, Error, Lock, Quirks, Resolved, Version};
 
 pub use catalogue::Offer;
 
@@ -40,12 +42,23 @@ pub(crate) struct Resolver {
     store: Store,
     author: String,
     boot_files: Memory<(Digest, Arch, bool), BootFiles>,
+    stubs: Memory<Digest, bytes::Bytes>,
     catalogues: Memory<Digest, Catalogue>,
+    extensions: Memory<(Digest, Arch, Quirks), LockedExtension>,
+    modules: Memory<(Digest, Vec<Option<Digest>>), Option<LockedModules>>,
 }
 
 impl Resolver {
     pub fn new(store: Store, author: String) -> Self {
-        Self { store, author, boot_files: Memory::default(), catalogues: Memory::default() }
+        Self {
+            store,
+            author,
+            boot_files: Memory::default(),
+            stubs: Memory::default(),
+            catalogues: Memory::default(),
+            extensions: Memory::default(),
+            modules: Memory::default(),
+        }
     }
 
     pub fn store(&self) -> &Store {
@@ -118,22 +131,17 @@ impl Resolver {
     }
 
     fn resolve_request(&self, schematic: &Schematic, request: &Request) -> Result<Resolved, Error> {
-        let (name, digest) = self.source(IMAGER, &request.version)?;
-        let kind = request.asset.kind();
-        let compresses = matches!(kind, AssetKind::Image { packing: OutFormat::Zst, .. });
-        let boot_files = match kind {
-            AssetKind::Cmdline => None,
-            _ => Some(self.boot_files.get((digest, request.asset.arch(), compresses), || {
-                // One image has the files of all architectures.
-                let image = Image::open(&self.store, &name, digest, Arch::Amd64)?;
-                let mut files = boot_files::boot_files(&self.store, &image, request.asset.arch())?;
-                if compresses {
-                    files.kernel_form = boot_files::form(&self.store, &files.kernel)?;
-                }
-                Ok(files)
-            })?),
+        let quirks = request.distribution.quirks(&request.version);
+        let boot_files = self.boot_files(request)?;
+        let stub = match (&boot_files, makes_uki(request.asset.kind())) {
+            (Some(files), true) => self.stub(&request.version, files)?,
+            _ => bytes::Bytes::new(),
         };
-        let boot_files = boot_files.map(|files| BootFiles::clone(&files));
+        let extensions = self.find_extensions(request, quirks)?;
+        let modules = match &boot_files {
+            Some(files) => self.modules(&files.initramfs, &extensions, request.asset.arch(), quirks)?,
+            None => None,
+        };
         let schematic = request
             .has_initramfs()
             .then(|| LockedSchematic { canonical: schematic.canonical(), author: self.author.clone() });
@@ -142,30 +150,93 @@ impl Resolver {
             asset: request.asset,
             version: request.version.clone(),
             profile: request.profile.clone(),
-            boot_files,
+            boot_files: boot_files.map(|files| BootFiles::clone(&files)),
             schematic,
-            extensions: self.find_extensions(request)?,
+            extensions,
+            modules,
         };
-        Ok(Resolved { lock })
+        Ok(Resolved { lock, stub })
+    }
+
+    /// The boot files of the version, for the kinds that carry some.
+    fn boot_files(&self, request: &Request) -> Result<Option<Arc<BootFiles>>, Error> {
+        let (name, digest) = self.source(IMAGER, &request.version)?;
+        let kind = request.asset.kind();
+        if kind == AssetKind::Cmdline {
+            return Ok(None);
+        }
+        let arch = request.asset.arch();
+        let compresses = matches!(kind, AssetKind::Image { packing: OutFormat::Zst, .. });
+        let files = self.boot_files.get((digest, arch, compresses), || {
+            // One image has the files of all architectures.
+            let image = Image::open(&self.store, &name, digest, Arch::Amd64)?;
+            let mut files = boot_files::boot_files(&self.store, &image, arch)?;
+            if compresses {
+                files.kernel_form = boot_files::form(&self.store, &files.kernel)?;
+            }
+            Ok(files)
+        })?;
+        Ok(Some(files))
+    }
+
+    /// systemd-stub of `version`, whose boot files are `files`.
+    fn stub(&self, version: &Version, files: &BootFiles) -> Result<bytes::Bytes, Error> {
+        let missing =
+            |path: &str| Error::MissingFile { image: format!("{IMAGER}:{version}"), path: path.to_owned() };
+        files.systemd_boot.as_ref().ok_or_else(|| missing("systemd-boot.efi"))?;
+        let stub = files.systemd_stub.as_ref().ok_or_else(|| missing("systemd-stub.efi"))?;
+        let bytes = self.stubs.get(stub.digest, || boot_files::stub(&self.store, stub))?;
+        Ok(bytes::Bytes::clone(&bytes))
     }
 
     /// The extensions that are asked for, as the catalogue has them.
-    fn find_extensions(&self, request: &Request) -> Result<Vec<LockedExtension>, Error> {
+    fn find_extensions(&self, request: &Request, quirks: Quirks) -> Result<Vec<LockedExtension>, Error> {
         if request.extensions.is_empty() {
             return Ok(Vec::new());
         }
         let catalogue = self.catalogue(&request.version)?;
-        let mut found = Vec::new();
+        let mut offers = Vec::new();
+        // All names before any work.
         for name in &request.extensions {
-            let offer = catalogue.find(name).ok_or_else(|| Error::ExtensionNotAvailable {
+            offers.push(catalogue.find(name).ok_or_else(|| Error::ExtensionNotAvailable {
                 name: crate::error::shown(name),
                 distribution: request.distribution.name,
                 version: request.version.clone(),
                 nearest: catalogue.nearest(name),
+            })?);
+        }
+        let arch = request.asset.arch();
+        let mut found = Vec::new();
+        for Offer { name, digest, .. } in offers {
+            let extension = self.extensions.get((*digest, arch, quirks), || {
+                let image = Image::open(&self.store, name, *digest, arch)?;
+                extension::extension(&self.store, name, &image, quirks)
             })?;
-            found.push(LockedExtension { name: offer.name.clone(), image: offer.digest });
+            extension.manifest.check(request.version.semver()).map_err(extension::damaged(name))?;
+            // Another name may stand for the same image.
+            found.push(LockedExtension { name: name.clone(), ..LockedExtension::clone(&extension) });
         }
         Ok(found)
+    }
+
+    fn modules(
+        &self,
+        initramfs: &Descriptor,
+        extensions: &[LockedExtension],
+        arch: Arch,
+        quirks: Quirks,
+    ) -> Result<Option<LockedModules>, Error> {
+        let with_modules: Vec<Digest> =
+            extensions.iter().filter(|e| e.has_modules).map(|e| e.image).collect();
+        if with_modules.is_empty() {
+            return Ok(None);
+        }
+        // Which layer is over which depends on the place among all.
+        let places = extensions.iter().map(|e| e.has_modules.then_some(e.image)).collect();
+        let modules = self.modules.get((initramfs.digest, places), || {
+            modules::modules(&self.store, initramfs, extensions, arch, quirks)
+        })?;
+        Ok(Option::clone(&modules))
     }
 
     /// A blob of the lock that is not in the store.
@@ -180,8 +251,16 @@ impl Resolver {
 
     fn forget(&self) {
         self.boot_files.clear();
+        self.stubs.clear();
         self.catalogues.clear();
+        self.extensions.clear();
+        self.modules.clear();
     }
+}
+
+/// Whether a UKI is the asset or a part of it.
+fn makes_uki(kind: AssetKind) -> bool {
+    matches!(kind, AssetKind::Uki | AssetKind::Image { .. } | AssetKind::Iso | AssetKind::Installer)
 }
 
 /// Whether a pre-release is `alpha.N`, `beta.N` or `rc.N`: others are built by developers for themselves.
