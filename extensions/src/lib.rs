@@ -6,7 +6,7 @@
 //!
 //!   layers ──▶ [Extension] ──▶ [Parts] ─┬─▶ microcode ──▶ kernel/x86/microcode/*.bin, in front of the base
 //!    (trees)   manifest        split    ├─▶ firmware  ──▶ usr/lib/firmware in the initramfs
-//!              rootfs                   ├─▶ layer     ──▶ <n>.sqsh, listed by extensions.yaml
+//!              rootfs                   ├─▶ layer     ──▶ N.sqsh, listed by extensions.yaml
 //!                                       └─▶ layer     ──▶ modules.dep.sqsh, with the modules of the base
 //!
 //! Everything in an image from elsewhere is hostile: names, sizes, targets, the manifest.

@@ -33,7 +33,7 @@ enum Source {
 Examples:
   imager seed debian
   imager seed debian --suite bookworm --suite trixie --arch amd64 --arch arm64
-  imager seed debian --mirror http://deb.debian.org/debian")]
+  imager seed debian --mirror http://mirror.example/debian")]
 struct Debian {
     /// bookworm or trixie; may be repeated [default: the newest]
     #[arg(long = "suite", value_name = "SUITE")]
