@@ -172,7 +172,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(self.path()).status().unwrap();
+        let done = Command::new("umount").arg("--lazy").arg(self.path()).status().unwrap();
         assert!(done.success() || std::thread::panicking(), "unmounting");
     }
 }
