@@ -43,6 +43,8 @@ const TEXT_LEN_MAX: usize = 48;
 const CPIO_MAGIC: &[u8] = b"070701";
 /// Its length; the name follows.
 const CPIO_HEADER_LEN: usize = 110;
+/// The name that ends an archive.
+const CPIO_TRAILER: &[u8] = b"TRAILER!!!";
 
 /// The extents of `artifact`, in order, with the words of `lock` for the blobs.
 pub fn rows(artifact: &Artifact, lock: &Lock) -> Vec<Row> {
@@ -90,11 +92,16 @@ fn first_text(bytes: &[u8]) -> Option<String> {
         .map(<[u8]>::trim_ascii)
         .filter(|run| run.len() >= TEXT_LEN_MIN);
     let first = runs.next()?;
-    let mut names = [first].into_iter().chain(runs).filter_map(|run| {
-        let header = run.windows(CPIO_MAGIC.len()).rposition(|window| window == CPIO_MAGIC)?;
-        run.get(header + CPIO_HEADER_LEN..)
-    });
-    let run = names.rfind(|name| *name != b"TRAILER!!!").unwrap_or(first);
+    let names: Vec<&[u8]> = [first]
+        .into_iter()
+        .chain(runs)
+        .filter_map(|run| {
+            let header = run.windows(CPIO_MAGIC.len()).rposition(|window| window == CPIO_MAGIC)?;
+            run.get(header + CPIO_HEADER_LEN..)
+        })
+        .collect();
+    let file = names.iter().rfind(|name| **name != CPIO_TRAILER);
+    let run = file.or(names.last()).copied().unwrap_or(first);
     let text = String::from_utf8_lossy(&run[..run.len().min(TEXT_LEN_MAX)]);
     Some(format!("{text:?}"))
 }
