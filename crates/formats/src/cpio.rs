@@ -11,6 +11,7 @@
 //!
 //! An initramfs is a run of such archives, compressed or not. The kernel looks for an uncompressed one only
 //! at multiples of 4: a misaligned one is dropped with everything behind it, and the boot goes on ([`concat()`]).
+//! Linux 6.1 says `invalid magic at start of compressed archive` then, on a console that few see.
 //!
 //! Source: Linux, `Documentation/driver-api/early-userspace/buffer-format.rst`, `init/initramfs.c`.
 
@@ -104,7 +105,7 @@ pub enum Error {
 ///
 /// Entries are in the order of the tree, with inode numbers from 0 on. The names of one file share a number
 /// and its link count; the last of them carries the data, the others say length 0, as GNU cpio and
-/// `gen_init_cpio` write them. A directory has two links.
+/// `gen_init_cpio` write them. A directory has two links. Booted with Linux 6.1, all names were one inode.
 ///
 /// # Errors
 /// `FileTooLarge` at 4 GiB, `NameTooLong`, `Reserved`, `HardLink`.
