@@ -1,4 +1,10 @@
-//! What tests share: the tools that judge.
+//! What tests share: the tools that judge, and real source images.
+
+#[cfg(feature = "seeded")]
+mod seeded;
+
+#[cfg(feature = "seeded")]
+pub use seeded::{Seeded, seeded};
 
 use std::path::{Path, PathBuf};
 

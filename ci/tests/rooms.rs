@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["extent"]),
     ("formats", &["extent"]),
     ("extent", &[]),
-    ("ci", &[]),
+    ("ci", &["seed", "store", "extent"]),
 ];
 
 #[test]

@@ -5,10 +5,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use seed::Error;
+use seed::{Arch, Error, Options, Suite};
 use store::Store;
-
-use crate::{options, tell};
 
 /// Names the directory that a child works in, and makes a child of a process.
 const DIRECTORY: &str = "SEED_TEST_DIRECTORY";
@@ -46,7 +44,10 @@ fn a_full_disk_ends_in_a_clear_error() {
 fn full_disk_child() {
     let Some(dir) = std::env::var_os(DIRECTORY).map(PathBuf::from) else { return };
     let store = Store::open(dir.join("store")).unwrap();
-    let error = seed::debian(&store, &options(), &tell).unwrap_err();
+    let mut options = Options::default();
+    options.suites = vec![Suite::Trixie];
+    options.archs = vec![Arch::Amd64];
+    let error = seed::debian(&store, &options, &|_| {}).unwrap_err();
     assert!(matches!(error, Error::Full { .. }), "{error:?}");
     assert_eq!(store.repositories().unwrap(), [""; 0]);
     assert!(store.scrub(&|_| ()).unwrap().is_clean());

@@ -1,7 +1,7 @@
 //! Real sets, checked against the layout that the factory consumes, and booted.
 //!
-//! Trixie for amd64 is seeded from the mirror of this machine. `IMAGER_TEST_STORE` names a store to use instead, with
-//! all the sets in it; only an empty one is seeded.
+//! Trixie is seeded from the mirror of this machine, or is in the store that `IMAGER_TEST_STORE` names, with whatever
+//! other sets there are.
 
 // Clippy knows test functions, but not that all of this is one.
 #![allow(clippy::unwrap_used)]
@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use extent::{Digest, Tree};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
-use seed::{Arch, Error, Options, Progress, Suite};
+use seed::Suite;
 use store::Store;
 
 /// A store with sets.
@@ -32,45 +32,14 @@ struct Set<'a> {
     arch: String,
 }
 
-fn options() -> Options {
-    let mut options = Options::default();
-    options.suites = vec![Suite::Trixie];
-    options.archs = vec![Arch::Amd64];
-    options
-}
-
-/// The set, seeded by whichever test asks first. None, said aloud, where the machine cannot seed.
+/// The sets. None, said aloud, where the machine cannot seed.
 fn seeded() -> Option<&'static Seeded> {
     static SEEDED: OnceLock<Option<Seeded>> = OnceLock::new();
-    SEEDED.get_or_init(seed_or_reuse).as_ref()
-}
-
-fn seed_or_reuse() -> Option<Seeded> {
-    ci::tool("apt-get")?;
-    ci::tool("depmod")?;
-    let given = std::env::var_os("IMAGER_TEST_STORE").map(PathBuf::from);
-    // Kept between runs: what does not change is not made again. `runs` makes a set from nothing.
-    let dir =
-        given.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("trixie-amd64"));
-    let store = Store::open(&dir).unwrap();
-    if given.is_some() && !store.tags("siderolabs/imager").unwrap().is_empty() {
-        return Some(Seeded { store, dir });
-    }
-    match seed::debian(&store, &options(), &tell) {
-        Ok(_) => Some(Seeded { store, dir }),
-        Err(error @ (Error::Lists { .. } | Error::KeyringMissing { .. } | Error::KeyMissing { .. })) => {
-            assert!(std::env::var_os("CI").is_none(), "{error}");
-            eprintln!("SKIPPED: this machine cannot seed: {error}");
-            None
-        }
-        Err(error) => panic!("{error:?}"),
-    }
-}
-
-fn tell(progress: &Progress) {
-    if progress.done == 0 {
-        eprintln!("{}", progress.what);
-    }
+    let open = || {
+        let dir = ci::seeded(Suite::Trixie)?.dir;
+        Some(Seeded { store: Store::open(&dir).unwrap(), dir })
+    };
+    SEEDED.get_or_init(open).as_ref()
 }
 
 /// All sets of the store; none, said aloud, where the machine cannot seed.
