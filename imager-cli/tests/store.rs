@@ -8,6 +8,7 @@ mod common;
 use std::fs;
 
 use common::imager;
+use oci_spec::image::MediaType;
 use predicates::prelude::*;
 use predicates::str::contains;
 use store::Store;
@@ -80,4 +81,51 @@ fn a_flipped_bit_is_found_and_named() {
         digests[1]
     );
     imager(dir.path()).args(["--json", "store", "verify"]).assert().code(6).stdout(format!("{expected}\n"));
+}
+
+#[test]
+fn a_tag_is_resolved_or_the_nearest_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let manifest = store.put_bytes(b"{}").unwrap();
+    for tag in ["v12.1.0", "v13.1.0", "v13.1.1"] {
+        store.tag("siderolabs/imager", tag, &manifest.oci(MediaType::ImageManifest)).unwrap();
+    }
+    let resolve = |reference: &str| imager(dir.path()).args(["store", "resolve", reference]).assert();
+    let digest = manifest.digest;
+    resolve("siderolabs/imager:v13.1.0").success().stdout(format!("{digest}\n"));
+    imager(dir.path()).args(["--json", "store", "resolve", "siderolabs/imager:v13.1.0"]).assert().success().stdout(
+        format!(
+            "{{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"{digest}\",\"size\":2}}\n"
+        ),
+    );
+    for (reference, error, hint) in [
+        (
+            "siderolabs/imager:v13.1.2",
+            "`siderolabs/imager` has no tag `v13.1.2`",
+            "the nearest are `v13.1.0`, `v13.1.1`, `v12.1.0`",
+        ),
+        (
+            "siderolabs/imagers:v13.1.0",
+            "no repository `siderolabs/imagers`",
+            "the nearest is `siderolabs/imager`",
+        ),
+    ] {
+        resolve(reference).code(2).stdout("").stderr(contains(error).and(contains(hint)));
+    }
+    for (reference, error) in [
+        ("siderolabs/imager", "\"siderolabs/imager\" has no tag"),
+        ("localhost:5000/imager", "\"localhost:5000/imager\" has no tag"),
+        ("Siderolabs/imager:v13.1.0", "Siderolabs/imager"),
+        ("siderolabs/imager:-", "tag"),
+    ] {
+        resolve(reference).code(2).stdout("").stderr(contains(error));
+    }
+
+    let empty = tempfile::tempdir().unwrap();
+    imager(empty.path())
+        .args(["store", "resolve", "siderolabs/imager:v13.1.0"])
+        .assert()
+        .code(2)
+        .stderr(contains("no repository `siderolabs/imager`").and(contains("hint: `imager seed debian`")));
 }
