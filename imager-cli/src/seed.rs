@@ -111,7 +111,9 @@ const fn exit_of(error: &::seed::Error) -> Exit {
     use ::seed::Error as E;
     match error {
         E::Mirror { .. } => Exit::Input,
-        E::ToolMissing { .. } | E::KeyringMissing { .. } | E::KeyMissing { .. } => Exit::Environment,
+        E::NoMirror | E::ToolMissing { .. } | E::KeyringMissing { .. } | E::KeyMissing { .. } => {
+            Exit::Environment
+        }
         E::Io { .. } | E::Full { .. } | E::Store(_) => Exit::Io,
         // apt, the archive, its packages.
         _ => Exit::Dependency,

@@ -78,8 +78,8 @@ fn seed(store: &Store, options: &Options, on_progress: &OnProgress<'_>) -> Resul
     let packages = Packages::open(dir.join("packages"))?;
     let host = Mirrors::of_host(Path::new("/etc/apt"));
     let mirrors = match &options.mirror {
-        Some(uri) => Mirrors::at(uri, &host)?,
-        None => host,
+        Some(uri) => Mirrors::at(uri, host.as_ref().ok())?,
+        None => host?,
     };
     let keyring = keyring()?;
     let workshop =

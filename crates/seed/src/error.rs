@@ -18,6 +18,9 @@ pub enum Error {
         /// The address, at most 200 characters of it.
         uri: String,
     },
+    /// Neither the options nor the host say where Debian's packages are.
+    #[error("the apt configuration of this machine has no mirror of Debian: name one with `--mirror`")]
+    NoMirror,
     /// A program that the seed runs is not there.
     #[error("`{tool}` is missing: install the package `{package}`")]
     ToolMissing {

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     fn apt(dir: &Path) -> Apt {
-        let (mirrors, keyring) = (Mirrors::debian(), Path::new("/k.gpg"));
+        let (mirrors, keyring) = (Mirrors::at("http://m.example/debian", None).unwrap(), Path::new("/k.gpg"));
         Apt::prepare(dir.to_owned(), Suite::Trixie, Arch::Arm64, &mirrors, keyring).unwrap()
     }
 
@@ -329,7 +329,7 @@ mod tests {
     fn a_directory_that_would_change_the_configuration_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let unfit = dir.path().join("a\";APT::x \"");
-        let (mirrors, keyring) = (Mirrors::debian(), Path::new("/k.gpg"));
+        let (mirrors, keyring) = (Mirrors::at("http://m.example/debian", None).unwrap(), Path::new("/k.gpg"));
         let result = Apt::prepare(unfit, Suite::Trixie, Arch::Amd64, &mirrors, keyring);
         assert!(matches!(result, Err(Error::Io { .. } | Error::ToolMissing { .. })));
     }

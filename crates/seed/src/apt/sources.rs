@@ -35,50 +35,47 @@ const SCHEMES: [&str; 8] =
 const URI_LEN_MAX: usize = 2048;
 
 impl Mirrors {
-    /// Debian's own, a content delivery network.
-    pub fn debian() -> Self {
-        Self {
-            archive: "http://deb.debian.org/debian".to_owned(),
-            security: "http://deb.debian.org/debian-security".to_owned(),
-        }
-    }
-
-    /// The mirrors in the apt configuration below `etc_apt` (`/etc/apt`); Debian's own for what it lacks, as
-    /// on a machine that does not run Debian. Files that cannot be read are passed over.
-    pub fn of_host(etc_apt: &Path) -> Self {
+    /// The mirrors in the apt configuration below `etc_apt` (`/etc/apt`). Files that cannot be read are passed over.
+    ///
+    /// # Errors
+    /// `NoMirror` where no mirror of Debian is configured, as on a machine that does not run Debian.
+    pub fn of_host(etc_apt: &Path) -> Result<Self, Error> {
         Self::of_sources(&sources(etc_apt))
     }
 
     /// The archive at `uri`, with its security updates beside it: `…/debian` has them at
-    /// `…/debian-security`, as Debian's mirrors do. Any other address keeps `security`'s.
+    /// `…/debian-security`, as Debian's mirrors do. Any other address keeps the security updates of `host`.
     ///
     /// # Errors
     /// `Mirror` when `uri` is no address that apt can fetch from.
-    pub fn at(uri: &str, otherwise: &Self) -> Result<Self, Error> {
+    pub fn at(uri: &str, host: Option<&Self>) -> Result<Self, Error> {
         if !is_fetchable(uri) {
             return Err(Error::Mirror { uri: uri.chars().take(200).collect() });
         }
         let archive = uri.trim_end_matches('/').to_owned();
-        let security = match archive.strip_suffix("/debian") {
-            Some(above) => format!("{above}/debian-security"),
-            None => otherwise.security.clone(),
+        let security = match host {
+            Some(host) if !archive.ends_with("/debian") => host.security.clone(),
+            _ => beside(&archive),
         };
         Ok(Self { archive, security })
     }
 
-    fn of_sources(sources: &[Source]) -> Self {
+    fn of_sources(sources: &[Source]) -> Result<Self, Error> {
         let uri = |suffix: &str| {
             sources.iter().filter(|source| source.is_debian(suffix)).find_map(|source| {
                 let uri = source.uris.iter().find(|uri| is_fetchable(uri))?;
                 Some(uri.trim_end_matches('/').to_owned())
             })
         };
-        let default = Self::debian();
-        Self {
-            archive: uri("").unwrap_or(default.archive),
-            security: uri("-security").unwrap_or(default.security),
-        }
+        let archive = uri("").ok_or(Error::NoMirror)?;
+        let security = uri("-security").unwrap_or_else(|| beside(&archive));
+        Ok(Self { archive, security })
     }
+}
+
+/// Where Debian's mirrors have the security updates.
+fn beside(archive: &str) -> String {
+    format!("{archive}-security")
 }
 
 impl Source {
@@ -201,7 +198,7 @@ fn deb822_source(fields: &[(String, String)]) -> Option<Source> {
 mod tests {
     use super::*;
 
-    fn mirrors(files: &[(&str, &str)]) -> Mirrors {
+    fn mirrors(files: &[(&str, &str)]) -> Result<Mirrors, Error> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sources.list.d")).unwrap();
         for (name, text) in files {
@@ -216,9 +213,7 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_configuration_are_read() {
-        let debian = Mirrors::debian();
         let cases: &[(&[(&str, &str)], Mirrors)] = &[
-            (&[], debian.clone()),
             (
                 &[(
                     "sources.list",
@@ -234,7 +229,7 @@ mod tests {
                     "sources.list",
                     "deb [ arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg ] https://m.example/d trixie main\n",
                 )],
-                both("https://m.example/d", &debian.security),
+                both("https://m.example/d", "https://m.example/d-security"),
             ),
             (
                 &[(
@@ -253,17 +248,18 @@ mod tests {
                     "Types: deb\nEnabled: no\nURIs: http://a.example/debian\nSuites: bookworm\nComponents: main\n\n\
                      Types: deb\nEnabled: yes\nURIs: http://b.example/debian\nSuites: bookworm\nComponents: main\n",
                 )],
-                both("http://b.example/debian", &debian.security),
+                both("http://b.example/debian", "http://b.example/debian-security"),
             ),
         ];
         for (files, expected) in cases {
-            assert_eq!(&mirrors(files), expected, "{files:?}");
+            assert_eq!(mirrors(files).as_ref().unwrap(), expected, "{files:?}");
         }
     }
 
     #[test]
     fn entries_of_other_vendors_are_not_debian() {
         for text in [
+            "",
             "deb https://packages.example/debian/12/prod bookworm main",
             "deb [signed-by=/etc/apt/keyrings/docker.gpg] https://download.example/linux/debian bookworm main",
             "deb https://packages.example/apt cloud-sdk-bookworm main",
@@ -273,19 +269,20 @@ mod tests {
             "debx http://a.example/debian bookworm main",
             "deb [unclosed http://a.example/debian bookworm main",
         ] {
-            assert_eq!(mirrors(&[("sources.list", text)]), Mirrors::debian(), "{text}");
+            assert!(matches!(mirrors(&[("sources.list", text)]), Err(Error::NoMirror)), "{text}");
         }
     }
 
     #[test]
     fn a_given_mirror_has_its_security_updates_beside_it() {
-        let otherwise = Mirrors::debian();
-        let at = |uri| Mirrors::at(uri, &otherwise);
+        let host = both("http://h.example/debian", "http://h.example/sec");
+        let at = |uri| Mirrors::at(uri, Some(&host));
         assert_eq!(
             at("http://m.example/debian/").unwrap(),
             both("http://m.example/debian", "http://m.example/debian-security")
         );
-        assert_eq!(at("file:/srv/d").unwrap(), both("file:/srv/d", &otherwise.security));
+        assert_eq!(at("file:/srv/d").unwrap(), both("file:/srv/d", "http://h.example/sec"));
+        assert_eq!(Mirrors::at("file:/srv/d", None).unwrap(), both("file:/srv/d", "file:/srv/d-security"));
         for uri in
             ["", "m.example", "http://a b", "http://a/[x=y]", "gopher://a", "http://a\n deb", "cdrom:[a]/"]
         {
