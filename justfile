@@ -11,7 +11,7 @@ check:
 
 # every test of the workspace
 test:
-    cargo test --workspace --locked
+    cargo test --workspace --locked --no-fail-fast
 
 # the image of the quickstart comes up, judged by its console
 boot:

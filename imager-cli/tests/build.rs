@@ -32,7 +32,7 @@ fn seeded() -> Made {
 
 /// `imager <args>` on the store, in the directory `cwd`.
 fn run(made: &Made, cwd: &Path, args: &[&str]) -> Assert {
-    imager(made.dir.path()).current_dir(cwd).args(args).assert()
+    imager(&made.dir.path().join("store")).current_dir(cwd).args(args).assert()
 }
 
 const KERNEL: [&str; 4] = ["build", "kernel-amd64", "--version", "v13.1.0"];
@@ -63,7 +63,7 @@ fn the_schematic_decides_and_is_kept() {
     fs::write(cwd.path().join("s.yaml"), yaml).unwrap();
     let args = ["build", "cmdline-metal-amd64", "--version", "v13.1.0", "-o", "-", "--schematic"];
     run(&made, cwd.path(), &[&args[..], &["s.yaml"]].concat()).success().stdout(contains("console=ttyS0"));
-    imager(made.dir.path())
+    imager(&made.dir.path().join("store"))
         .args(args)
         .arg("-")
         .write_stdin("{customization: {extraKernelArgs: [quiet]}}")
@@ -182,7 +182,7 @@ fn a_corrupt_blob_leaves_the_old_file() {
 fn a_pipe_that_is_closed_early_is_no_failure() {
     let made = seeded();
     let mut child = Command::new(assert_cmd::cargo::cargo_bin("imager"))
-        .env("IMAGER_STORE", made.dir.path())
+        .env("IMAGER_STORE", made.dir.path().join("store"))
         .args(KERNEL)
         .args(["--quiet", "-o", "-"])
         .stdout(Stdio::piped())
