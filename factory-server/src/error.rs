@@ -7,16 +7,23 @@ use std::error::Error as StdError;
 
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use imager::ErrorClass;
 
 use crate::access::{Cause, chain};
+use crate::cache;
+use crate::problem::Problem;
+
+/// When to ask again for what is not there now, in seconds.
+const RETRY_AFTER_S: u16 = 30;
 
 /// An answer that is an error.
 #[derive(Debug)]
 pub struct Error {
     status: StatusCode,
+    /// Why, in a word that programs compare.
+    reason: &'static str,
     /// What the client hears.
     text: String,
     /// What the log hears, if that is more.
@@ -24,14 +31,23 @@ pub struct Error {
 }
 
 impl Error {
+    fn new(status: StatusCode, reason: &'static str, text: impl Into<String>) -> Self {
+        Self { status, reason, text: text.into(), cause: None }
+    }
+
     /// What is asked for is not there.
     pub fn not_found(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, text: text.into(), cause: None }
+        Self::new(StatusCode::NOT_FOUND, "not-found", text)
     }
 
     /// The request is wrong.
     pub fn bad_request(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, text: text.into(), cause: None }
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", text)
+    }
+
+    /// It will be answered by a later version of the program.
+    pub fn not_implemented(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", text)
     }
 
     /// No route has this path. The reference's text, which clients compare.
@@ -41,38 +57,52 @@ impl Error {
 
     /// The route has other methods.
     pub fn no_method() -> Self {
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, text: "method not allowed".to_owned(), cause: None }
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed")
+    }
+
+    /// The same, for a reason of its own.
+    pub fn because(self, reason: &'static str) -> Self {
+        Self { reason, ..self }
     }
 
     /// The fault is here.
     fn internal(error: &dyn StdError) -> Self {
-        let text = "internal server error".to_owned();
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, text, cause: Some(chain(error)) }
+        let cause = Some(chain(error));
+        Self { cause, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal server error") }
     }
 
     /// `error`'s own words, with this status. They are made for clients.
-    fn said(status: StatusCode, error: &dyn StdError) -> Self {
+    fn said(status: StatusCode, reason: &'static str, error: &dyn StdError) -> Self {
         let cause = error.source().is_some().then(|| chain(error));
-        Self { status, text: error.to_string(), cause }
+        Self { cause, ..Self::new(status, reason, error.to_string()) }
     }
 }
 
 impl From<schematics::Error> for Error {
     fn from(error: schematics::Error) -> Self {
-        Self::said(StatusCode::BAD_REQUEST, &error)
+        Self::said(StatusCode::BAD_REQUEST, "invalid-schematic", &error)
     }
 }
 
 impl From<imager::Error> for Error {
     fn from(error: imager::Error) -> Self {
-        let status = match error.class() {
-            ErrorClass::BadRequest => StatusCode::BAD_REQUEST,
-            ErrorClass::NotFound => StatusCode::NOT_FOUND,
-            ErrorClass::NotImplemented => StatusCode::NOT_IMPLEMENTED,
-            ErrorClass::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        use imager::Error as E;
+        let (status, general) = match error.class() {
+            ErrorClass::BadRequest => (StatusCode::BAD_REQUEST, "invalid-request"),
+            ErrorClass::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            ErrorClass::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "not-implemented"),
+            ErrorClass::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             ErrorClass::Internal => return Self::internal(&error),
         };
-        Self::said(status, &error)
+        let reason = match &error {
+            E::Version { .. } => "invalid-version",
+            E::Arch { .. } | E::Platform { .. } | E::PlatformArch { .. } | E::Path { .. } => "invalid-asset",
+            E::VersionNotAvailable { .. } => "version-not-available",
+            E::ExtensionNotAvailable { .. } => "extension-not-available",
+            E::NotSupported { .. } | E::NotAllowed { .. } | E::NoPlatform { .. } => "not-supported",
+            _ => general,
+        };
+        Self::said(status, reason, &error)
     }
 }
 
@@ -81,8 +111,8 @@ impl From<store::Error> for Error {
         match error {
             // Names no path, and an operator who is told of it can act.
             store::Error::NoSpace { .. } => {
-                let text = "the store is full".to_owned();
-                Self { status: StatusCode::INSUFFICIENT_STORAGE, text, cause: Some(chain(&error)) }
+                let full = Self::new(StatusCode::INSUFFICIENT_STORAGE, "store-full", "the store is full");
+                Self { cause: Some(chain(&error)), ..full }
             }
             _ => Self::internal(&error),
         }
@@ -99,11 +129,10 @@ impl From<BytesRejection> for Error {
     fn from(rejection: BytesRejection) -> Self {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             let text = format!("a schematic has at most {} bytes", schematics::MAX_LEN);
-            return Self { status: StatusCode::PAYLOAD_TOO_LARGE, text, cause: None };
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "schematic-too-large", text);
         }
         // The client went away, or broke the transfer.
-        let text = "the body ended too early".to_owned();
-        Self { status: StatusCode::BAD_REQUEST, text, cause: Some(chain(&rejection)) }
+        Self { cause: Some(chain(&rejection)), ..Self::bad_request("the body ended too early") }
     }
 }
 
@@ -122,10 +151,13 @@ impl From<QueryRejection> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         // Foreign text may be in it: one line stays one line.
-        let mut text = self.text.replace(|c: char| c.is_control(), " ");
-        text.push('\n');
-        let text_plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        let mut response = (self.status, [(CONTENT_TYPE, text_plain)], text).into_response();
+        let text = self.text.replace(|c: char| c.is_control(), " ");
+        let never = HeaderValue::from_static(cache::NEVER);
+        let mut response = (self.status, [(CACHE_CONTROL, never)]).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
+        }
+        response.extensions_mut().insert(Problem { reason: self.reason, text });
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(Cause(cause));
         }

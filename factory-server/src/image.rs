@@ -1,23 +1,51 @@
-//! Images: described, answered in whole or in part.
+//! Images: described, answered in whole or in part; and what can be said about one.
+//!
+//! ```text
+//! /image/<schematic>/<version>/<asset>              the bytes
+//!                             /<asset>.sha256       their checksum, as `sha256sum` writes it; `.sha512` too
+//!                             /<asset>.lock.json    every digest that decided them
+//!                             /<asset>.plan.json    the extents: where every byte comes from
+//! ```
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use imager::{Asset, Factory, Version};
-use serde::Deserialize;
+use extent::ExtentMap;
+use imager::{Artifact, Asset, Checksum, Factory, Lock, Row, Version};
+use serde::{Deserialize, Serialize};
 
-use crate::disposition;
 use crate::error::Error;
 use crate::precondition::ETag;
 use crate::representation::Representation;
-use crate::schematic;
+use crate::{cache, disposition, schematic};
 
 /// What the query may say.
 #[derive(Deserialize)]
 pub struct Wishes {
     /// What the download is to be called.
     filename: Option<String>,
+}
+
+/// What is wanted of an asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Facet {
+    Bytes,
+    Checksum(Checksum),
+    Lock,
+    Plan,
+    Signature,
+}
+
+/// The extents of an asset.
+#[derive(Serialize)]
+struct Plan<'a> {
+    name: &'a str,
+    media_type: &'a str,
+    size_bytes: u64,
+    /// The entity tag of the asset: the identity of this description.
+    etag: String,
+    extents: Vec<Row>,
 }
 
 /// `GET` and `HEAD /image/:schematic/:version/:path`.
@@ -35,18 +63,115 @@ pub async fn image(
     let Query(wishes) = query?;
     let schematic = schematic::find(&factory, &id).await?;
     let version: Version = version.parse()?;
-    let asset: Asset = path.parse()?;
+    let (stem, facet) = Facet::of(&path);
+    let asset: Asset = stem.parse()?;
+    if facet == Facet::Signature {
+        return Err(Error::not_implemented("signatures of assets are not there yet"));
+    }
     let resolved = factory.resolve(&schematic, &version, &asset).await?;
     // A few milliseconds, most of them for the tag: too long for the threads that serve connections.
-    let representation = tokio::task::spawn_blocking(move || {
+    let (artifact, lock) = tokio::task::spawn_blocking(move || {
         let artifact = imager::plan(&resolved)?;
-        Ok::<_, Error>(Representation {
-            etag: ETag::of(artifact.extents.id()),
-            map: artifact.extents,
-            media_type: artifact.media_type,
-            disposition: Some(disposition::attachment(wishes.filename.as_deref(), &path)),
-        })
+        // The tag is remembered by the map.
+        let _ = artifact.extents.id();
+        Ok::<_, Error>((artifact, resolved.lock))
     })
     .await??;
+    let name = match &wishes.filename {
+        Some(asked) if facet != Facet::Bytes => format!("{asked}{}", &path[stem.len()..]),
+        Some(asked) => asked.clone(),
+        None => path.clone(),
+    };
+    let (map, media_type) = match facet {
+        Facet::Checksum(checksum) => {
+            let named = wishes.filename.as_deref().unwrap_or(stem);
+            let line = line(&factory, &artifact, checksum, named, &method).await?;
+            (line, "text/plain; charset=utf-8")
+        }
+        Facet::Lock => (json(&lock), "application/json"),
+        Facet::Plan => (json(&Plan::of(&artifact, &lock)), "application/json"),
+        _ => (artifact.extents.clone(), artifact.media_type),
+    };
+    let etag = match facet {
+        // Not the identity of the line, which a HEAD does not know.
+        Facet::Checksum(checksum) => ETag::of(format!("{}-{checksum}", artifact.extents.id())),
+        _ => ETag::of(map.id()),
+    };
+    let disposition = Some(disposition::attachment(Some(&name), &path));
+    let representation =
+        Representation { map, etag, media_type, disposition, cache_control: cache::CATALOGUE };
     representation.answer(&method, &headers).stream(factory.store(), &method).await
+}
+
+impl Facet {
+    /// The asset's own path, and what is wanted of it.
+    fn of(path: &str) -> (&str, Self) {
+        let checksums = Checksum::ALL.map(|checksum| (checksum.name(), Self::Checksum(checksum)));
+        let others =
+            [("lock.json", Self::Lock), ("plan.json", Self::Plan), ("sigstore.json", Self::Signature)];
+        for (ending, facet) in checksums.into_iter().chain(others) {
+            if let Some(stem) = path.strip_suffix(ending).and_then(|stem| stem.strip_suffix('.')) {
+                return (stem, facet);
+            }
+        }
+        (path, Self::Bytes)
+    }
+}
+
+/// The line that `sha256sum` writes. A HEAD needs its length alone, so nothing is read for it.
+async fn line(
+    factory: &Factory,
+    artifact: &Artifact,
+    checksum: Checksum,
+    name: &str,
+    method: &Method,
+) -> Result<ExtentMap, Error> {
+    // In a line of its own, it must not make another.
+    let name = name.replace(|c: char| c.is_control() || matches!(c, '/' | '\\'), "_");
+    let hex = match *method {
+        Method::HEAD => "0".repeat(checksum.hex_len()),
+        _ => factory.checksum(&artifact.extents, checksum).await?,
+    };
+    Ok(ExtentMap::inline(format!("{hex}  {name}\n").into_bytes()))
+}
+
+impl<'a> Plan<'a> {
+    fn of(artifact: &'a Artifact, lock: &Lock) -> Self {
+        Self {
+            name: &artifact.name,
+            media_type: artifact.media_type,
+            size_bytes: artifact.extents.len(),
+            etag: ETag::of(artifact.extents.id()).to_string(),
+            extents: imager::rows(artifact, lock),
+        }
+    }
+}
+
+/// A document that people may read, too.
+fn json(value: &impl Serialize) -> ExtentMap {
+    let mut text = serde_json::to_vec_pretty(value).expect("what is answered has text for keys");
+    text.push(b'\n');
+    ExtentMap::inline(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_says_what_is_wanted() {
+        let table = [
+            ("metal-amd64.raw.zst", "metal-amd64.raw.zst", Facet::Bytes),
+            ("metal-amd64.raw.zst.sha256", "metal-amd64.raw.zst", Facet::Checksum(Checksum::Sha256)),
+            ("kernel-amd64.sha512", "kernel-amd64", Facet::Checksum(Checksum::Sha512)),
+            ("kernel-amd64.lock.json", "kernel-amd64", Facet::Lock),
+            ("kernel-amd64.plan.json", "kernel-amd64", Facet::Plan),
+            ("kernel-amd64.sigstore.json", "kernel-amd64", Facet::Signature),
+            ("kernel-amd64sha256", "kernel-amd64sha256", Facet::Bytes),
+            ("sha256", "sha256", Facet::Bytes),
+        ];
+        for (path, stem, facet) in table {
+            assert_eq!(Facet::of(path), (stem, facet), "{path}");
+        }
+    }
 }

@@ -6,16 +6,24 @@
 //!   path ──▶ schematic, version, asset ──engine──▶ ExtentMap ──Representation──▶ Answer ──store──▶ bytes
 
 mod access;
+mod cache;
+mod cors;
 mod disposition;
+mod document;
 mod error;
 mod image;
 mod precondition;
+mod problem;
+mod pxe;
 pub mod range;
 mod representation;
 mod routes;
 mod schematic;
 mod server;
+mod site;
+mod talosctl;
 mod version;
 
 pub use routes::routes;
 pub use server::{DRAIN, serve};
+pub use site::Site;

@@ -8,13 +8,15 @@ use std::ops::Range;
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use extent::ExtentMap;
 use store::Store;
 
+use crate::cache;
 use crate::error::Error;
 use crate::precondition::{self, ETag, Outcome};
 use crate::range::{self, Selection};
@@ -29,6 +31,8 @@ pub struct Representation {
     pub media_type: &'static str,
     /// The value of `Content-Disposition`, where it is a download.
     pub disposition: Option<String>,
+    /// The value of `Cache-Control`.
+    pub cache_control: &'static str,
 }
 
 /// An answer but for its bytes.
@@ -53,6 +57,7 @@ impl Representation {
             Outcome::NotModified => {
                 let mut answer = Answer::new(StatusCode::NOT_MODIFIED, ExtentMap::new());
                 answer.put(ETAG, &self.etag.to_string());
+                answer.put(CACHE_CONTROL, self.cache_control);
                 answer.headers.remove(CONTENT_LENGTH);
                 answer
             }
@@ -108,6 +113,7 @@ impl Representation {
         answer.put(CONTENT_TYPE, media_type);
         answer.put(ETAG, &self.etag.to_string());
         answer.put(ACCEPT_RANGES, "bytes");
+        answer.put(CACHE_CONTROL, self.cache_control);
         if let Some(disposition) = &self.disposition {
             answer.put(CONTENT_DISPOSITION, disposition);
         }
@@ -119,6 +125,7 @@ impl Representation {
         answer.put(CONTENT_TYPE, "text/plain; charset=utf-8");
         answer.put(ETAG, &self.etag.to_string());
         answer.put(ACCEPT_RANGES, "bytes");
+        answer.put(CACHE_CONTROL, cache::NEVER);
         answer
     }
 }
@@ -159,6 +166,7 @@ mod tests {
             etag: ETag::of("e"),
             media_type: "application/zstd",
             disposition: Some("attachment; filename=\"x\"".to_owned()),
+            cache_control: cache::IMMUTABLE,
         }
     }
 

@@ -6,6 +6,7 @@
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
+use axum::http::header::{CACHE_CONTROL, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use extent::ExtentMap;
@@ -13,6 +14,7 @@ use imager::Factory;
 use schematics::{Schematic, SchematicId};
 use serde::Serialize;
 
+use crate::cache;
 use crate::error::Error;
 use crate::precondition::ETag;
 use crate::representation::Representation;
@@ -36,7 +38,8 @@ pub async fn take(
         return Err(Error::bad_request("owner field is only supported in Enterprise edition"));
     }
     let id = factory.put_schematic(&schematic).await?;
-    Ok((StatusCode::CREATED, json(&Taken { id, schematic: schematic.canonical() })))
+    let never = [(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER))];
+    Ok((StatusCode::CREATED, never, json(&Taken { id, schematic: schematic.canonical() })))
 }
 
 /// `GET /schematics/:id`.
@@ -53,6 +56,7 @@ pub async fn give(
         etag: ETag::of(schematic.id()),
         media_type: "application/yaml",
         disposition: None,
+        cache_control: cache::IMMUTABLE,
     };
     representation.answer(&method, &headers).stream(factory.store(), &method).await
 }
@@ -61,7 +65,9 @@ pub async fn give(
 pub async fn find(factory: &Factory, id: &str) -> Result<Schematic, Error> {
     let id: SchematicId = id.parse().map_err(|_| {
         let shown: String = id.chars().take(80).collect();
-        Error::not_found(format!("schematic not found: `{shown}` is not 64 lower-case hexadecimal digits"))
+        let text = format!("schematic not found: `{shown}` is not 64 lower-case hexadecimal digits");
+        Error::not_found(text).because("schematic-not-found")
     })?;
-    factory.schematic(id).await?.ok_or_else(|| Error::not_found("schematic not found"))
+    let found = factory.schematic(id).await?;
+    found.ok_or_else(|| Error::not_found("schematic not found").because("schematic-not-found"))
 }

@@ -1,14 +1,18 @@
 //! Versions and what they offer, as JSON.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderValue;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use imager::{Factory, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::cache;
 use crate::error::Error;
+use crate::site::Site;
 
 /// What the query may say.
 #[derive(Deserialize)]
@@ -20,13 +24,16 @@ pub struct Which {
 /// `GET /versions`: all of them, ascending.
 pub async fn versions(
     State(factory): State<Factory>,
+    State(site): State<Arc<Site>>,
     query: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, Error> {
     let Query(which) = query?;
     if which.broken.as_deref() == Some("true") {
-        return Ok(json(&Vec::<Version>::new()));
+        return Ok(json(&site.broken_versions));
     }
-    Ok(json(&factory.versions().await?))
+    let mut versions = factory.versions().await?;
+    versions.retain(|version| site.offers(version));
+    Ok(json(&versions))
 }
 
 /// `GET /version/:version/extensions/official`: the extensions of a version.
@@ -39,9 +46,20 @@ pub async fn extensions(
     Ok(json(&factory.extensions(&version).await?))
 }
 
+/// `GET /version/:version/overlays/official`: the overlays of a version.
+pub async fn overlays(
+    State(factory): State<Factory>,
+    version: Result<Path<String>, PathRejection>,
+) -> Result<Response, Error> {
+    let Path(version) = version?;
+    let version: Version = version.parse()?;
+    Ok(json(&factory.overlays(&version).await?))
+}
+
 /// JSON with a line feed at its end, as the reference writes it.
 pub fn json(value: &impl Serialize) -> Response {
     let mut text = serde_json::to_vec(value).expect("what is answered has text for keys");
     text.push(b'\n');
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+    let fields = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, cache::CATALOGUE)];
+    (fields.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
 }

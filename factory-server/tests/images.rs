@@ -279,5 +279,6 @@ async fn a_flipped_bit_is_noticed_before_the_status_line() {
     std::fs::write(&blob, bytes).unwrap();
     let response = server.get(&path).send().await.unwrap();
     assert_eq!(response.status(), 500);
-    assert_eq!(response.text().await.unwrap(), "internal server error\n");
+    let id = field(&response, "x-request-id");
+    assert_eq!(response.text().await.unwrap(), format!("internal server error\nrequest id: {id}\n"));
 }

@@ -106,7 +106,8 @@ async fn a_corrupt_schematic_is_a_fault_of_the_server_that_says_no_more() {
     std::fs::write(blob, "customization: []\n").unwrap();
     let response = server.get(&format!("/schematics/{EMPTY_ID}")).send().await.unwrap();
     assert_eq!(response.status(), 500);
-    assert_eq!(response.text().await.unwrap(), "internal server error\n");
+    let id = field(&response, "x-request-id");
+    assert_eq!(response.text().await.unwrap(), format!("internal server error\nrequest id: {id}\n"));
 }
 
 #[tokio::test]

@@ -45,7 +45,8 @@ async fn every_other_command_works() {
     let Some(ci::Seeded { dir: store, version }) = seeded else { return };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let routes = factory_server::routes(Factory::open(Store::open(&store).unwrap()));
+    let routes =
+        factory_server::routes(Factory::open(Store::open(&store).unwrap()), factory_server::Site::default());
     tokio::spawn(factory_server::serve(listener, routes, std::future::pending()));
 
     let dir = tempfile::tempdir().unwrap();

@@ -77,7 +77,8 @@ async fn random_ranges_of_every_asset_equal_the_file_that_is_built() {
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let routes = factory_server::routes(Factory::open(Store::open(&store).unwrap()));
+    let routes =
+        factory_server::routes(Factory::open(Store::open(&store).unwrap()), factory_server::Site::default());
     tokio::spawn(factory_server::serve(listener, routes, std::future::pending()));
 
     let post = reqwest::Client::new().post(format!("{url}/schematics")).body(SCHEMATIC);

@@ -1,12 +1,16 @@
 //! The factory: a store, and what is asked of the engine.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use extent::ExtentMap;
 use schematics::{Schematic, SchematicId};
 use store::Store;
+use tokio::sync::Semaphore;
 
 use crate::resolve::Resolver;
-use crate::{Asset, Error, Lock, Offer, Version};
+use crate::{Asset, Checksum, Error, Lock, Offer, OverlayOffer, Version};
 
 /// Resolves requests against a store. Cheap to clone; clones share what they remember.
 ///
@@ -27,6 +31,8 @@ use crate::{Asset, Error, Lock, Offer, Version};
 #[derive(Clone, Debug)]
 pub struct Factory {
     resolver: Arc<Resolver>,
+    /// Turns of those who read whole assets to hash them.
+    hashing: Arc<Semaphore>,
 }
 
 /// A lock and the few bytes that planning must look into.
@@ -52,7 +58,11 @@ impl Factory {
     /// author of their schematic; it is in every image that has an initramfs.
     pub fn at(store: Store, external_url: &str) -> Self {
         let author = format!("Image Factory ({external_url})");
-        Self { resolver: Arc::new(Resolver::new(store, author)) }
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            resolver: Arc::new(Resolver::new(store, author)),
+            hashing: Arc::new(Semaphore::new(processors)),
+        }
     }
 
     /// The store.
@@ -73,6 +83,35 @@ impl Factory {
     pub async fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
         let version = version.clone();
         self.run(move |resolver| resolver.extensions(&version)).await
+    }
+
+    /// The overlays of `version`, in the order of its catalogue.
+    ///
+    /// # Errors
+    /// `VersionNotAvailable` with the nearest versions.
+    pub async fn overlays(&self, version: &Version) -> Result<Vec<OverlayOffer>, Error> {
+        let version = version.clone();
+        self.run(move |resolver| resolver.overlays(&version)).await
+    }
+
+    /// The command-line clients of `version`, by file name.
+    ///
+    /// # Errors
+    /// `VersionNotAvailable` with the nearest versions.
+    pub async fn talosctl(&self, version: &Version) -> Result<BTreeMap<String, ExtentMap>, Error> {
+        let version = version.clone();
+        self.run(move |resolver| resolver.talosctl(&version)).await
+    }
+
+    /// The checksum of the bytes that `map` describes, in hexadecimal: seconds the first time, then remembered.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn checksum(&self, map: &ExtentMap, checksum: Checksum) -> Result<String, Error> {
+        // Work of whole processors: as many at a time as there are.
+        let _turn = self.hashing.acquire().await.expect("the semaphore is never closed");
+        let map = map.clone();
+        self.run(move |resolver| checksum.of(&map, resolver.store())).await
     }
 
     /// Everything that decides the bytes of `asset`, with every blob of it in the store. What must be computed

@@ -11,6 +11,7 @@
 
 mod arch;
 mod asset;
+mod checksum;
 mod cmdline;
 mod distribution;
 mod error;
@@ -30,6 +31,7 @@ mod version;
 
 pub use arch::Arch;
 pub use asset::{Asset, AssetKind};
+pub use checksum::Checksum;
 pub use cmdline::{CommandLine, command_line};
 pub use distribution::Distribution;
 pub use error::{Error, ErrorClass};
@@ -41,6 +43,6 @@ pub use plan::{Artifact, EPOCH, PLANNER_REVISION, plan};
 pub use platform::Platform;
 pub use profile::Profile;
 pub use quirks::Quirks;
-pub use resolve::Offer;
+pub use resolve::{Offer, OverlayOffer};
 pub use table::{Row, rows, table};
 pub use version::Version;

@@ -46,6 +46,11 @@ impl Quirks {
         self.since(6, 3)
     }
 
+    /// Whether its command-line client can be downloaded.
+    pub fn has_talosctl(self) -> bool {
+        self.since(11, 0)
+    }
+
     /// Whether overlays exist.
     pub fn has_overlays(self) -> bool {
         self.since(7, 0)
@@ -164,6 +169,7 @@ mod tests {
             (Quirks::has_uki, "1.4.9", "1.5.0", true),
             (Quirks::reads_gzipped_meta, "1.6.2", "1.6.3", true),
             (Quirks::has_overlays, "1.6.9", "1.7.0", true),
+            (Quirks::has_talosctl, "1.10.9", "1.11.0", true),
             (Quirks::has_schematic_extra_info, "1.6.9", "1.7.0", true),
             (Quirks::reads_zstd, "1.7.9", "1.8.0", true),
             (Quirks::has_halt_if_installed, "1.7.9", "1.8.0", true),

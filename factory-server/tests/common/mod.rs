@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use factory_server::Site;
 use imager::Factory;
 use store::Store;
 use tokio::net::TcpListener;
@@ -26,13 +27,18 @@ impl Server {
         Self::over(Factory::open(Store::open(dir).unwrap())).await
     }
 
-    /// Serves `factory`.
+    /// Serves `factory`, as a site without configuration.
     pub async fn over(factory: Factory) -> Self {
+        Self::at(factory, Site::default()).await
+    }
+
+    /// Serves `factory` as `site` wants it.
+    pub async fn at(factory: Factory, site: Site) -> Self {
         let store = factory.store().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
-        let routes = factory_server::routes(factory);
+        let routes = factory_server::routes(factory, site);
         let served = tokio::spawn(factory_server::serve(listener, routes, async {
             let _ = stopped.await;
         }));

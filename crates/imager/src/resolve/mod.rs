@@ -9,10 +9,13 @@ mod extension;
 mod image;
 mod memory;
 mod modules;
+mod overlays;
+mod talosctl;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use extent::Digest;
+use extent::{Digest, ExtentMap};
 use schematics::Schematic;
 use store::{Descriptor, Store};
 
@@ -23,14 +26,19 @@ use crate::lock::{BootFiles, LockedExtension, LockedModules, LockedSchematic};
 use crate::plan::PLANNER_REVISION;
 use crate::profile::OutFormat;
 use crate::request::Request;
-use crate::{Arch, Asset, AssetKind, Error, Lock, Quirks, Resolved, Version};
+use crate::{Arch, Asset, AssetKind, Distribution, Error, Lock, Quirks, Resolved, Version};
 
 pub use catalogue::Offer;
+pub use overlays::OverlayOffer;
 
 /// Where a version's boot files are. Its tags are the versions that there are.
 const IMAGER: &str = "siderolabs/imager";
 /// Where a version's catalogue of extensions is.
 const EXTENSIONS: &str = "siderolabs/extensions";
+/// Where a version's catalogue of overlays is.
+const OVERLAYS: &str = "siderolabs/overlays";
+/// Where a version's command-line clients are.
+const TALOSCTL: &str = "siderolabs/talosctl-all";
 /// Before it there was no image factory.
 const FIRST: Version = Version::new(1, 2, 0);
 /// How many versions an error offers.
@@ -89,6 +97,29 @@ impl Resolver {
     /// What `version` offers.
     pub fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
         Ok(self.catalogue(version)?.offers.clone())
+    }
+
+    /// The overlays that `version` offers; none where there were no overlays yet.
+    pub fn overlays(&self, version: &Version) -> Result<Vec<OverlayOffer>, Error> {
+        if Distribution::of(version).is_ok_and(|of| !of.quirks(version).has_overlays()) {
+            return Ok(Vec::new());
+        }
+        let (name, digest) = self.source(OVERLAYS, version)?;
+        overlays::overlays(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?)
+    }
+
+    /// The command-line clients of `version`, by file name. None where they could not be downloaded yet, and
+    /// where the distribution has none.
+    pub fn talosctl(&self, version: &Version) -> Result<BTreeMap<String, ExtentMap>, Error> {
+        if Distribution::of(version).is_ok_and(|of| !of.quirks(version).has_talosctl()) {
+            return Ok(BTreeMap::new());
+        }
+        match self.source(TALOSCTL, version) {
+            Ok((name, digest)) => {
+                talosctl::talosctl(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?)
+            }
+            Err(error) => self.source(IMAGER, version).map(|_| BTreeMap::new()).map_err(|_| error),
+        }
     }
 
     fn catalogue(&self, version: &Version) -> Result<Arc<Catalogue>, Error> {

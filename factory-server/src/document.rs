@@ -1,0 +1,47 @@
+//! Documents of the site itself: for people, for programs that write requests, and for firmware.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+
+use crate::cache;
+use crate::error::Error;
+use crate::site::Site;
+
+const INDEX: &str = include_str!("document/index.html");
+const LLMS: &str = include_str!("document/llms.txt");
+
+/// `GET /`.
+pub async fn index() -> Response {
+    document("text/html; charset=utf-8", INDEX)
+}
+
+/// `GET /llms.txt`.
+pub async fn llms() -> Response {
+    document("text/plain; charset=utf-8", LLMS)
+}
+
+/// `GET /secureboot/signing-cert.pem`.
+pub async fn signing_cert(State(site): State<Arc<Site>>) -> Result<Response, Error> {
+    let pem = site.signing_cert.clone();
+    let pem = pem.ok_or_else(|| {
+        Error::not_found("secure boot is disabled: this factory has no signing certificate")
+    })?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/x-pem-file"))], pem).into_response())
+}
+
+/// `GET /oci/cosign/signing-key.pub`.
+pub async fn cosign_key() -> Error {
+    Error::not_implemented("the key of signed installer images is not there yet")
+}
+
+fn document(media_type: &'static str, text: &'static str) -> Response {
+    let fields = [
+        (CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        (CACHE_CONTROL, HeaderValue::from_static(cache::CATALOGUE)),
+    ];
+    (fields, text).into_response()
+}

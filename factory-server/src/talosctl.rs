@@ -1,0 +1,57 @@
+//! Command-line clients of a version.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
+use imager::{Factory, Version};
+
+use crate::error::Error;
+use crate::precondition::ETag;
+use crate::representation::Representation;
+use crate::site::Site;
+use crate::version::json;
+use crate::{cache, disposition};
+
+/// `GET /talosctl/:version`: their addresses, sorted.
+pub async fn list(
+    State(factory): State<Factory>,
+    State(site): State<Arc<Site>>,
+    version: Result<Path<String>, PathRejection>,
+) -> Result<Response, Error> {
+    let Path(version) = version?;
+    let version: Version = version.parse()?;
+    let clients = factory.talosctl(&version).await?;
+    let address = |name: &String| format!("{}/talosctl/{version}/{name}", site.external_url);
+    Ok(json(&clients.keys().map(address).collect::<Vec<_>>()))
+}
+
+/// `GET` and `HEAD /talosctl/:version/:path`.
+pub async fn file(
+    State(factory): State<Factory>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let Path((version, name)) = path?;
+    let version: Version = version.parse()?;
+    let mut clients = factory.talosctl(&version).await?;
+    if clients.is_empty() {
+        return Err(Error::not_found(format!("version {} is not available", version.bare())));
+    }
+    let Some(map) = clients.remove(&name) else {
+        let names: Vec<String> = clients.into_keys().map(|name| format!("`{name}`")).collect();
+        let text = format!("version {} has no such client: there are {}", version.bare(), names.join(", "));
+        return Err(Error::not_found(text));
+    };
+    let representation = Representation {
+        etag: ETag::of(map.id()),
+        map,
+        media_type: "application/octet-stream",
+        disposition: Some(disposition::attachment(None, &name)),
+        cache_control: cache::CATALOGUE,
+    };
+    representation.answer(&method, &headers).stream(factory.store(), &method).await
+}
