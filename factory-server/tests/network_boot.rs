@@ -55,7 +55,7 @@ async fn boot(qemu: &Path, flags: &[&str], line: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let machine = Command::new(qemu)
-        .args(["-machine", "q35,smm=off", "-cpu", "max", "-accel", "tcg", "-smp", "2", "-m", "2048"])
+        .args(["-machine", "q35,smm=off", "-cpu", "max", "-accel", "tcg", "-smp", "1", "-m", "2048"])
         .args(["-nographic", "-no-reboot", "-monitor", "none", "-device", "virtio-net-pci,netdev=net"])
         .args(["-device", "virtio-rng-pci", "-serial"])
         .arg(format!("file:{}", log.display()))

@@ -81,7 +81,7 @@ fn boot(set: &Set<'_>, appended: Vec<u8>, arguments: &str) -> Option<String> {
     fs::write(path("initrd"), read_all(&initrd, &set.seeded.store, 1 << 30).unwrap()).unwrap();
     let mut child = Command::new(qemu)
         .args(machine)
-        .args(["-accel", "tcg", "-smp", "2", "-m", "1536", "-no-reboot"])
+        .args(["-accel", "tcg", "-smp", "1", "-m", "1536", "-no-reboot"])
         .args(["-nographic", "-nic", "none", "-monitor", "none", "-append", arguments])
         .arg("-serial")
         .arg(format!("file:{}", path("log").display()))
