@@ -18,7 +18,7 @@ use extent::{Blobs, read_at};
 use super::compress::{Compressor, Form};
 use super::duplicates::Duplicates;
 use super::nodes::File;
-use super::queue::{Queue, with_threads};
+use super::queue::with_threads;
 use super::sparse::{is_zero, zero_blocks};
 use super::{Error, Options};
 
@@ -126,7 +126,7 @@ pub(super) fn write(
     // No more threads than there can be jobs.
     let threads = NonZeroUsize::new(usize::try_from(blocks).unwrap_or(usize::MAX));
     let threads = threads.map_or(NonZeroUsize::MIN, |blocks| blocks.min(options.threads));
-    with_threads(threads, worker, |mut queue: Queue<Job, Result<Done, Error>>| {
+    with_threads(threads, worker, |mut queue| {
         let mut spare = Vec::new();
         loop {
             while queue.has_room() {

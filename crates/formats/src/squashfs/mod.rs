@@ -56,7 +56,8 @@ pub struct Options {
     pub block_size: u32,
     /// The time of the file system and of every inode, seconds since 1970.
     pub mtime: u32,
-    /// How many threads compress. Has no influence on the bytes.
+    /// How many threads compress, beside the calling one, which does while it would wait. Has no influence on the
+    /// bytes.
     pub threads: NonZeroUsize,
 }
 

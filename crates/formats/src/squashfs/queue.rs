@@ -1,9 +1,9 @@
 //! An ordered, bounded queue before a crew of threads.
 //!
 //! Jobs go in and results come out in the same order, whichever thread is done first. At most
-//! [`AHEAD`] jobs a thread are under way: that bounds the memory.
+//! [`AHEAD`] jobs a thread are under way: that bounds the memory. The owner works as well when it would wait.
 //!
-//!   push ──▶ ▢▢▢▢ ──▶ thread 0 … n ──▶ ▣▢▣▣ ──▶ pop (oldest first)
+//!   push ──▶ ▢▢▢▢ ──▶ thread 0 … n, owner ──▶ ▣▢▣▣ ──▶ pop (oldest first)
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -15,8 +15,12 @@ use std::thread;
 const AHEAD: usize = 4;
 
 /// The owner's side of the queue.
-pub(super) struct Queue<J, R> {
+pub(super) struct Queue<'a, J, R, W> {
     jobs: Sender<(u64, J)>,
+    /// The other end of `jobs`. A thread that finds no job holds the lock until there is one.
+    queued: &'a Mutex<Receiver<(u64, J)>>,
+    /// The owner's own.
+    work: W,
     results: Receiver<(u64, Option<R>)>,
     /// Results of the jobs from number `oldest` on, as far as they are there.
     waiting: VecDeque<Option<R>>,
@@ -24,7 +28,7 @@ pub(super) struct Queue<J, R> {
     bound: usize,
 }
 
-impl<J, R> Queue<J, R> {
+impl<J, R, W: FnMut(J) -> R> Queue<'_, J, R, W> {
     /// Whether another job may be pushed.
     pub(super) fn has_room(&self) -> bool {
         self.waiting.len() < self.bound
@@ -37,23 +41,35 @@ impl<J, R> Queue<J, R> {
         self.jobs.send((number, job)).expect("threads work until the queue is gone");
     }
 
-    /// Waits for the oldest job and takes its result; none when no job is under way.
+    /// Takes the result of the oldest job, working on others until it is there; none when no job is under way.
     pub(super) fn pop(&mut self) -> Option<R> {
         while self.waiting.front()?.is_none() {
-            let (number, result) = self.results.recv().expect("threads work until the queue is gone");
+            let (number, result) = if let Ok(done) = self.results.try_recv() {
+                done
+            } else if let Some((number, job)) = self.idle_job() {
+                (number, Some((self.work)(job)))
+            } else {
+                self.results.recv().expect("threads work until the queue is gone")
+            };
             let slot = usize::try_from(number - self.oldest).expect("the queue is in memory");
             self.waiting[slot] = Some(result.expect("no thread panics"));
         }
         self.oldest += 1;
         self.waiting.pop_front().flatten()
     }
+
+    /// A job that no thread has begun. Locked means that there is none, or soon will be none.
+    fn idle_job(&self) -> Option<(u64, J)> {
+        self.queued.try_lock().ok()?.try_recv().ok()
+    }
 }
 
-/// Runs `owner` with a queue served by `threads` threads, each with a worker of its own made by `worker`.
+/// Runs `owner` with a queue served by `threads` threads and by itself, each with a worker of its own made by
+/// `worker`.
 pub(super) fn with_threads<J: Send, R: Send, W: FnMut(J) -> R, T>(
     threads: NonZeroUsize,
     worker: impl Fn() -> W + Sync,
-    owner: impl FnOnce(Queue<J, R>) -> T,
+    owner: impl FnOnce(Queue<'_, J, R, W>) -> T,
 ) -> T {
     let (jobs, queued) = mpsc::channel();
     let (done, results) = mpsc::channel();
@@ -62,8 +78,16 @@ pub(super) fn with_threads<J: Send, R: Send, W: FnMut(J) -> R, T>(
         for _ in 0..threads.get() {
             scope.spawn(|| serve(&queued, &done, worker()));
         }
-        let bound = threads.get().saturating_mul(AHEAD);
-        owner(Queue { jobs, results, waiting: VecDeque::new(), oldest: 0, bound })
+        let bound = threads.saturating_add(1).get().saturating_mul(AHEAD);
+        owner(Queue {
+            jobs,
+            queued: &queued,
+            work: worker(),
+            results,
+            waiting: VecDeque::new(),
+            oldest: 0,
+            bound,
+        })
     })
 }
 
@@ -96,8 +120,11 @@ impl<R> Drop for Reply<'_, R> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
+
+    use super::*;
 
     #[test]
     fn results_come_in_the_order_of_jobs() {
@@ -139,19 +166,46 @@ mod tests {
                 pushed
             },
         );
-        assert_eq!(bound, 12);
+        assert_eq!(bound, 16);
     }
 
     #[test]
     #[should_panic(expected = "no thread panics")]
     fn a_panic_reaches_the_owner() {
-        with_threads(
-            NonZeroUsize::MIN,
-            || |job: u64| assert_eq!(job, 1, "wrong"),
-            |mut queue| {
-                queue.push(2);
-                queue.pop()
-            },
-        );
+        let owner = thread::current().id();
+        let worker = || move |_: u64| assert_eq!(thread::current().id(), owner, "wrong");
+        with_threads(NonZeroUsize::MIN, worker, |mut queue| {
+            // The owner takes some of them, not all for ever.
+            loop {
+                queue.push(1);
+                queue.pop();
+            }
+        });
+    }
+
+    #[test]
+    fn the_owner_works_instead_of_waiting() {
+        let owner = thread::current().id();
+        let (both_at_work, owner_done) = (Barrier::new(2), Barrier::new(2));
+        let by_owner = AtomicU32::new(0);
+        let worker = || {
+            |_: u64| {
+                let here = thread::current().id();
+                let before = if here == owner { by_owner.fetch_add(1, Ordering::Relaxed) } else { 0 };
+                // The thread begins one job, and ends it after the owner has done the three others.
+                if before == 0 {
+                    both_at_work.wait();
+                }
+                if here != owner || before == 2 {
+                    owner_done.wait();
+                }
+                here
+            }
+        };
+        let by: Vec<_> = with_threads(NonZeroUsize::MIN, worker, |mut queue| {
+            (0..4).for_each(|job| queue.push(job));
+            std::iter::from_fn(|| queue.pop()).collect()
+        });
+        assert_eq!(by.iter().filter(|id| **id == owner).count(), 3);
     }
 }
