@@ -21,6 +21,10 @@ boot:
 oracle:
     cargo test -p formats -p extensions -p imager --locked
 
+# the running server against its own description
+openapi:
+    ci/openapi
+
 # the two commands of the README, as a newcomer runs them
 quickstart:
     ci/quickstart --no-serve

@@ -9,7 +9,16 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::cache;
 use crate::error::Error;
+use crate::openapi::Refused;
 use crate::site::Site;
+
+/// `GET /healthz`: whether the process answers.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It does.")))]
+pub async fn healthz() {}
+
+/// `GET /readyz`: whether it can serve.
+#[utoipa::path(get, path = "/readyz", responses((status = 200, description = "It can.")))]
+pub async fn readyz() {}
 
 const INDEX: &str = include_str!("document/index.html");
 const LLMS: &str = include_str!("document/llms.txt");
@@ -24,7 +33,12 @@ pub async fn llms() -> Response {
     document("text/plain; charset=utf-8", LLMS)
 }
 
-/// `GET /secureboot/signing-cert.pem`.
+/// The certificate that signs for secure boot.
+#[utoipa::path(
+    get,
+    path = "/secureboot/signing-cert.pem",
+    responses((status = 200, description = "PEM.", content_type = "application/x-pem-file", body = String), Refused),
+)]
 pub async fn signing_cert(State(site): State<Arc<Site>>) -> Result<Response, Error> {
     let pem = site.signing_cert.clone();
     let pem = pem.ok_or_else(|| {
@@ -33,7 +47,12 @@ pub async fn signing_cert(State(site): State<Arc<Site>>) -> Result<Response, Err
     Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/x-pem-file"))], pem).into_response())
 }
 
-/// `GET /oci/cosign/signing-key.pub`.
+/// The key that signs installer images.
+#[utoipa::path(
+    get,
+    path = "/oci/cosign/signing-key.pub",
+    responses((status = 200, description = "PEM.", content_type = "application/x-pem-file", body = String), Refused),
+)]
 pub async fn cosign_key() -> Error {
     Error::not_implemented("the key of signed installer images is not there yet")
 }

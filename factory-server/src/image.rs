@@ -14,14 +14,17 @@ use axum::response::Response;
 use extent::ExtentMap;
 use imager::{Artifact, Asset, Checksum, Factory, Lock, Row, Version};
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 
 use crate::error::Error;
+use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
 use crate::{cache, disposition, schematic};
 
 /// What the query may say.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Wishes {
     /// What the download is to be called.
     filename: Option<String>,
@@ -48,10 +51,28 @@ struct Plan<'a> {
     extents: Vec<Row>,
 }
 
-/// `GET` and `HEAD /image/:schematic/:version/:path`.
+/// An asset, or what can be said about one.
 ///
-/// A HEAD costs a plan and no more. Errors come in the reference's order: schematic, version, path, what they are
-/// together.
+/// Behind the name of an asset: `.sha256`, `.sha512`, `.lock.json`, `.plan.json`. A HEAD costs a plan and no more.
+// Errors come in the reference's order: schematic, version, path, what they are together.
+#[utoipa::path(
+    get,
+    path = "/image/{schematic}/{version}/{path}",
+    params(
+        ("schematic" = String, Path, pattern = "^[0-9a-f]{64}$", description = "The id of a schematic."),
+        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`."),
+        ("path" = String, Path, description = "The asset, as `metal-amd64.raw.zst`."),
+        Wishes,
+    ),
+    responses(
+        (status = 200, description = "The bytes.", content_type = "application/octet-stream", body = [u8]),
+        (status = 206, description = "The ranges that were asked for."),
+        (status = 304, description = "The client has them already."),
+        (status = 412, description = "The client has others."),
+        (status = 416, description = "No range that was asked for is there."),
+        Refused,
+    ),
+)]
 pub async fn image(
     State(factory): State<Factory>,
     path: Result<Path<(String, String, String)>, PathRejection>,

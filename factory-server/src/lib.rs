@@ -12,6 +12,7 @@ mod disposition;
 mod document;
 mod error;
 mod image;
+mod openapi;
 mod precondition;
 mod problem;
 mod pxe;

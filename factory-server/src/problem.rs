@@ -16,6 +16,7 @@ use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, Header
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::X_REQUEST_ID;
 
@@ -30,8 +31,9 @@ pub struct Problem {
     pub text: String,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// An error as a problem document.
+#[derive(Serialize, ToSchema)]
+pub struct Document<'a> {
     r#type: &'static str,
     title: &'a str,
     status: u16,

@@ -23,6 +23,7 @@ use schematics::SchematicId;
 
 use crate::cache;
 use crate::error::Error;
+use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
 use crate::schematic;
@@ -33,7 +34,17 @@ use crate::site::Site;
 /// Source: Linux `COMMAND_LINE_SIZE`, which is 2048 on x86 and arm64; four times that is never cut here.
 const COMMAND_LINE_LEN_MAX: u64 = 8192;
 
-/// `GET /pxe/:schematic/:version/<platform>-<arch>[-secureboot]`.
+/// The iPXE script that boots a machine of the schematic.
+#[utoipa::path(
+    get,
+    path = "/pxe/{schematic}/{version}/{path}",
+    params(
+        ("schematic" = String, Path, pattern = "^[0-9a-f]{64}$", description = "The id of a schematic."),
+        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`."),
+        ("path" = String, Path, description = "The platform and architecture, as `metal-amd64`; `-secureboot` behind it for the signed image."),
+    ),
+    responses((status = 200, description = "The script.", content_type = "text/plain", body = String), Refused),
+)]
 pub async fn script(
     State(factory): State<Factory>,
     State(site): State<Arc<Site>>,

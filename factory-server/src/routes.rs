@@ -3,37 +3,38 @@
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::get;
 use axum::{Router, middleware};
 use imager::Factory;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
 
 use crate::error::Error;
 use crate::site::{Service, Site};
-use crate::{access, cors, document, image, problem, pxe, schematic, talosctl, version};
+use crate::{access, cors, document, image, openapi, problem, pxe, schematic, talosctl, version};
 
 /// Everything that is answered, by `factory`, as `site` wants it.
 pub fn routes(factory: Factory, site: Site) -> Router {
     let cors = cors::layer(&site);
-    let take = post(schematic::take).layer(DefaultBodyLimit::max(schematics::MAX_LEN));
-    let routes: [(&str, MethodRouter<Service>); 15] = [
-        ("/", get(document::index)),
-        ("/healthz", get(|| async {})),
-        ("/readyz", get(|| async {})),
-        ("/llms.txt", get(document::llms)),
-        ("/schematics", take),
-        ("/schematics/{id}", get(schematic::give)),
-        ("/image/{schematic}/{version}/{path}", get(image::image)),
-        ("/pxe/{schematic}/{version}/{path}", get(pxe::script)),
-        ("/versions", get(version::versions)),
-        ("/version/{version}/extensions/official", get(version::extensions)),
-        ("/version/{version}/overlays/official", get(version::overlays)),
-        ("/talosctl/{version}", get(talosctl::list)),
-        ("/talosctl/{version}/{path}", get(talosctl::file)),
-        ("/secureboot/signing-cert.pem", get(document::signing_cert)),
-        ("/oci/cosign/signing-key.pub", get(document::cosign_key)),
-    ];
-    let router = routes.into_iter().fold(Router::new(), |router, (path, answer)| router.route(path, answer));
-    router
+    let (interface, document) = OpenApiRouter::new()
+        .routes(routes!(schematic::take).layer(DefaultBodyLimit::max(schematics::MAX_LEN)))
+        .routes(routes!(schematic::give))
+        .routes(routes!(image::image))
+        .routes(routes!(pxe::script))
+        .routes(routes!(version::versions))
+        .routes(routes!(version::extensions))
+        .routes(routes!(version::overlays))
+        .routes(routes!(talosctl::list))
+        .routes(routes!(talosctl::file))
+        .routes(routes!(document::signing_cert))
+        .routes(routes!(document::cosign_key))
+        .routes(routes!(document::healthz))
+        .routes(routes!(document::readyz))
+        .split_for_parts();
+    interface
+        .route("/", get(document::index))
+        .route("/llms.txt", get(document::llms))
+        .merge(openapi::routes(document))
         .fallback(|| async { Error::no_route() })
         .method_not_allowed_fallback(|| async { Error::no_method() })
         .layer(cors)

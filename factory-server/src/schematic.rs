@@ -13,21 +13,37 @@ use extent::ExtentMap;
 use imager::Factory;
 use schematics::{Schematic, SchematicId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::cache;
 use crate::error::Error;
+use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
 use crate::version::json;
 
 /// A schematic that was taken.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Taken {
+    #[schema(value_type = String)]
     id: SchematicId,
     schematic: String,
 }
 
-/// `POST /schematics`.
+/// Registers a schematic.
+///
+/// The same schematic always has the same id: the SHA-256 of its canonical form.
+#[utoipa::path(
+    post,
+    path = "/schematics",
+    request_body(content = Option<Object>, content_type = "application/yaml", description = "The schematic, as YAML or JSON."),
+    responses(
+        (status = 201, description = "Its id and its canonical form.", body = Taken),
+        (status = 413, description = "It has more than 1 MiB."),
+        (status = 507, description = "The store is full."),
+        Refused,
+    ),
+)]
 pub async fn take(
     State(factory): State<Factory>,
     body: Result<Bytes, BytesRejection>,
@@ -42,7 +58,16 @@ pub async fn take(
     Ok((StatusCode::CREATED, never, json(&Taken { id, schematic: schematic.canonical() })))
 }
 
-/// `GET /schematics/:id`.
+/// The canonical form of a schematic.
+#[utoipa::path(
+    get,
+    path = "/schematics/{id}",
+    params(("id" = String, Path, pattern = "^[0-9a-f]{64}$", description = "Its id.")),
+    responses(
+        (status = 200, description = "YAML, whose SHA-256 is the id.", content_type = "application/yaml", body = Object),
+        Refused,
+    ),
+)]
 pub async fn give(
     State(factory): State<Factory>,
     id: Result<Path<String>, PathRejection>,

@@ -9,13 +9,20 @@ use axum::response::Response;
 use imager::{Factory, Version};
 
 use crate::error::Error;
+use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
 use crate::site::Site;
 use crate::version::json;
 use crate::{cache, disposition};
 
-/// `GET /talosctl/:version`: their addresses, sorted.
+/// The addresses of a version's command-line clients, sorted.
+#[utoipa::path(
+    get,
+    path = "/talosctl/{version}",
+    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`.")),
+    responses((status = 200, description = "Addresses.", body = [String]), Refused),
+)]
 pub async fn list(
     State(factory): State<Factory>,
     State(site): State<Arc<Site>>,
@@ -28,7 +35,19 @@ pub async fn list(
     Ok(json(&clients.keys().map(address).collect::<Vec<_>>()))
 }
 
-/// `GET` and `HEAD /talosctl/:version/:path`.
+/// A command-line client.
+#[utoipa::path(
+    get,
+    path = "/talosctl/{version}/{path}",
+    params(
+        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`."),
+        ("path" = String, Path, description = "`talosctl-<os>-<arch>`, `.exe` behind it for Windows."),
+    ),
+    responses(
+        (status = 200, description = "The program.", content_type = "application/octet-stream", body = [u8]),
+        Refused,
+    ),
+)]
 pub async fn file(
     State(factory): State<Factory>,
     path: Result<Path<(String, String)>, PathRejection>,

@@ -9,19 +9,28 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use imager::{Factory, Version};
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 
 use crate::cache;
 use crate::error::Error;
+use crate::openapi::Refused;
 use crate::site::Site;
 
 /// What the query may say.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Which {
     /// `true` for the versions that are known to be broken; every other text means nothing.
     broken: Option<String>,
 }
 
-/// `GET /versions`: all of them, ascending.
+/// All versions, ascending.
+#[utoipa::path(
+    get,
+    path = "/versions",
+    params(Which),
+    responses((status = 200, description = "Versions, as `v13.1.0`.", body = [String]), Refused),
+)]
 pub async fn versions(
     State(factory): State<Factory>,
     State(site): State<Arc<Site>>,
@@ -36,7 +45,13 @@ pub async fn versions(
     Ok(json(&versions))
 }
 
-/// `GET /version/:version/extensions/official`: the extensions of a version.
+/// The extensions of a version.
+#[utoipa::path(
+    get,
+    path = "/version/{version}/extensions/official",
+    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`.")),
+    responses((status = 200, description = "`name`, `ref`, `digest`, `author`, `description` of each.", body = [Object]), Refused),
+)]
 pub async fn extensions(
     State(factory): State<Factory>,
     version: Result<Path<String>, PathRejection>,
@@ -46,7 +61,13 @@ pub async fn extensions(
     Ok(json(&factory.extensions(&version).await?))
 }
 
-/// `GET /version/:version/overlays/official`: the overlays of a version.
+/// The overlays of a version: support for boards.
+#[utoipa::path(
+    get,
+    path = "/version/{version}/overlays/official",
+    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`.")),
+    responses((status = 200, description = "`name`, `image`, `ref`, `digest` of each.", body = [Object]), Refused),
+)]
 pub async fn overlays(
     State(factory): State<Factory>,
     version: Result<Path<String>, PathRejection>,

@@ -13,6 +13,7 @@ mod cors;
 mod downloads;
 mod frontend;
 mod meta;
+mod openapi;
 mod pxe;
 mod schematics;
 #[path = "../../../crates/imager/tests/support/mod.rs"]
