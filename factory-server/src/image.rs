@@ -12,7 +12,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use extent::ExtentMap;
-use imager::{Artifact, Asset, Checksum, Factory, Lock, Row, Version};
+use imager::{Artifact, Asset, Checksum, Factory, Planned, Row, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -90,33 +90,23 @@ pub async fn image(
         return Err(Error::not_implemented("signatures of assets are not there yet"));
     }
     let resolved = factory.resolve(&schematic, &version, &asset).await?;
-    // A few milliseconds, most of them for the tag: too long for the threads that serve connections.
-    let (artifact, lock) = tokio::task::spawn_blocking(move || {
-        let artifact = imager::plan(&resolved)?;
-        // The tag is remembered by the map.
-        let _ = artifact.extents.id();
-        Ok::<_, Error>((artifact, resolved.lock))
-    })
-    .await??;
+    let planned = factory.plan(resolved).await?;
     let name = match &wishes.filename {
         Some(asked) if facet != Facet::Bytes => format!("{asked}{}", &path[stem.len()..]),
         Some(asked) => asked.clone(),
         None => path.clone(),
     };
-    let (map, media_type) = match facet {
+    let document = |map: ExtentMap| (ETag::of(map.id()), map, "application/json");
+    let (etag, map, media_type) = match facet {
         Facet::Checksum(checksum) => {
             let named = wishes.filename.as_deref().unwrap_or(stem);
-            let line = line(&factory, &artifact, checksum, named, &method).await?;
-            (line, "text/plain; charset=utf-8")
+            let line = line(&factory, &planned.artifact, checksum, named, &method).await?;
+            // Not the identity of the line, which a HEAD does not know.
+            (ETag::of(format!("{}-{checksum}", planned.id)), line, "text/plain; charset=utf-8")
         }
-        Facet::Lock => (json(&lock), "application/json"),
-        Facet::Plan => (json(&Plan::of(&artifact, &lock)), "application/json"),
-        _ => (artifact.extents.clone(), artifact.media_type),
-    };
-    let etag = match facet {
-        // Not the identity of the line, which a HEAD does not know.
-        Facet::Checksum(checksum) => ETag::of(format!("{}-{checksum}", artifact.extents.id())),
-        _ => ETag::of(map.id()),
+        Facet::Lock => document(json(&planned.lock)),
+        Facet::Plan => document(json(&Plan::of(&planned))),
+        _ => (ETag::of(planned.id), planned.artifact.extents, planned.artifact.media_type),
     };
     let disposition = Some(disposition::attachment(Some(&name), &path));
     let representation =
@@ -157,12 +147,12 @@ async fn line(
 }
 
 impl<'a> Plan<'a> {
-    fn of(artifact: &'a Artifact, lock: &Lock) -> Self {
+    fn of(Planned { artifact, id, lock, .. }: &'a Planned) -> Self {
         Self {
             name: &artifact.name,
             media_type: artifact.media_type,
             size_bytes: artifact.extents.len(),
-            etag: ETag::of(artifact.extents.id()).to_string(),
+            etag: ETag::of(id).to_string(),
             extents: imager::rows(artifact, lock),
         }
     }

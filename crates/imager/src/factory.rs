@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use extent::ExtentMap;
+use extent::{ExtentMap, MapId};
 use schematics::{Schematic, SchematicId};
 use store::Store;
 use tokio::sync::Semaphore;
 
 use crate::resolve::Resolver;
-use crate::{Asset, Checksum, Error, Lock, Offer, OverlayOffer, Version};
+use crate::{Artifact, Asset, Checksum, Error, Lock, Offer, OverlayOffer, Version};
 
 /// Resolves requests against a store. Cheap to clone; clones share what they remember.
 ///
@@ -33,6 +33,8 @@ pub struct Factory {
     resolver: Arc<Resolver>,
     /// Turns of those who read whole assets to hash them.
     hashing: Arc<Semaphore>,
+    /// Turns of those who plan.
+    planning: Arc<Semaphore>,
 }
 
 /// A lock and the few bytes that planning must look into.
@@ -42,6 +44,18 @@ pub struct Resolved {
     pub lock: Lock,
     /// systemd-stub, where a UKI is made; else nothing.
     pub(crate) stub: bytes::Bytes,
+}
+
+/// An asset, described and identified.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Planned {
+    /// The description.
+    pub artifact: Artifact,
+    /// Its identity.
+    pub id: MapId,
+    /// What decided it.
+    pub lock: Lock,
 }
 
 /// The longest canonical schematic in bytes.
@@ -62,6 +76,7 @@ impl Factory {
         Self {
             resolver: Arc::new(Resolver::new(store, author)),
             hashing: Arc::new(Semaphore::new(processors)),
+            planning: Arc::new(Semaphore::new(processors)),
         }
     }
 
@@ -127,6 +142,21 @@ impl Factory {
     ) -> Result<Resolved, Error> {
         let (schematic, version, asset) = (schematic.clone(), version.clone(), *asset);
         self.run(move |resolver| resolver.resolve(&schematic, &version, asset)).await
+    }
+
+    /// The asset that `resolved` describes, with its identity computed: a few milliseconds of a processor, in the order
+    /// of asking.
+    ///
+    /// # Errors
+    /// Those of [`crate::plan`].
+    pub async fn plan(&self, resolved: Resolved) -> Result<Planned, Error> {
+        // More at a time would take as long, and the last to begin would be as likely to end first.
+        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
+        self.run(move |_| {
+            let artifact = crate::plan(&resolved)?;
+            Ok(Planned { id: artifact.extents.id(), artifact, lock: resolved.lock })
+        })
+        .await
     }
 
     /// Keeps `schematic`: its canonical form is the blob that its id names.
