@@ -33,7 +33,7 @@ pub(super) fn extension(
     // What else decides the parts: where firmware lies, and how layers are compressed.
     let layout = if quirks.is_merged_usr() { "merged" } else { "split" };
     let codec = if quirks.reads_zstd() { "zstd" } else { "xz" };
-    let parts: Parts = store.derive(&format!("extension-{layout}-{codec}"), 1, &[image.manifest], || {
+    let parts: Parts = store.derive(&format!("extension-{layout}-{codec}"), 2, &[image.manifest], || {
         let failed = damaged(name);
         let extension = Extension::from_layers(image.layers(store)?, store).map_err(&failed)?;
         let parts = extension.split(&paths(quirks)).map_err(&failed)?;

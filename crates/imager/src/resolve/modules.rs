@@ -31,7 +31,7 @@ pub(super) fn modules(
     inputs.extend(with_modules.iter().map(|extension| extension.image));
     let layout = if quirks.is_merged_usr() { "merged" } else { "split" };
     let codec = if quirks.reads_zstd() { "zstd" } else { "xz" };
-    let index: Index = store.derive(&format!("modules-{layout}-{codec}"), 1, &inputs, || {
+    let index: Index = store.derive(&format!("modules-{layout}-{codec}"), 2, &inputs, || {
         let mut parts = Vec::new();
         for extension in &with_modules {
             parts.push(split(store, extension, arch, quirks)?);
