@@ -240,5 +240,7 @@ mod tests {
         })
         .unwrap_err();
         assert!(matches!(error, Error::Fat(fat::Error::FileTooLarge { .. })), "{error}");
+        assert_eq!(error.exit_code(), 7);
+        assert!(error.to_string().contains("4294967295"), "{error}");
     }
 }
