@@ -25,6 +25,10 @@ oracle:
 openapi:
     ci/openapi
 
+# every parser of foreign bytes, e.g. `just fuzz 600 schematic`
+fuzz *args:
+    ci/fuzz {{args}}
+
 # the two commands of the README, as a newcomer runs them
 quickstart:
     ci/quickstart --no-serve

@@ -81,7 +81,7 @@ pub(crate) fn unpack(path: &Path, scratch: &Scratch) -> Result<Tree, DebError> {
     unpack_from(BufReader::with_capacity(1 << 18, file), scratch, DATA_LEN_MAX)
 }
 
-fn unpack_from(mut input: impl Read, scratch: &Scratch, max: u64) -> Result<Tree, DebError> {
+pub(crate) fn unpack_from(mut input: impl Read, scratch: &Scratch, max: u64) -> Result<Tree, DebError> {
     let mut magic = [0; AR_MAGIC.len()];
     input.read_exact(&mut magic).map_err(DebError::Archive)?;
     if magic != *AR_MAGIC {

@@ -41,6 +41,8 @@ mod deb;
 mod debian;
 mod error;
 mod extension;
+#[doc(hidden)]
+pub mod foreign;
 mod initramfs;
 mod installer;
 mod modules;
@@ -51,7 +53,6 @@ mod progress;
 mod publish;
 mod rootfs;
 mod scratch;
-
 mod suite;
 mod tree;
 

@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 
 use extent::Digest;
 
@@ -63,7 +63,7 @@ pub(crate) enum Relation {
 }
 
 /// Longest line of a list that is looked at. The longest in the archive is a `Provides` of some 200 KiB.
-const LINE_LEN_MAX: usize = 4 << 20;
+const LINE_LEN_MAX: u64 = 4 << 20;
 
 impl Index {
     /// Reads one `Packages` file into the index. Of two versions of a package the greater one stays.
@@ -76,9 +76,10 @@ impl Index {
         let mut line = String::new();
         loop {
             line.clear();
-            let len = input.read_line(&mut line).map_err(|source| wrong(source.to_string()))?;
-            if len > LINE_LEN_MAX {
-                return Err(wrong(format!("a line of {len} bytes")));
+            let mut limited = (&mut input).take(LINE_LEN_MAX + 1);
+            let len = limited.read_line(&mut line).map_err(|source| wrong(source.to_string()))?;
+            if len as u64 > LINE_LEN_MAX {
+                return Err(wrong(format!("a line of more than {LINE_LEN_MAX} bytes")));
             }
             let text = line.trim_end_matches('\n');
             if text.is_empty() {
@@ -93,6 +94,11 @@ impl Index {
                 return Ok(());
             }
         }
+    }
+
+    /// All packages.
+    pub fn packages(&self) -> impl Iterator<Item = &Package> {
+        self.packages.values()
     }
 
     /// The package called `name`.
