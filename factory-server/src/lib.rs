@@ -26,5 +26,5 @@ mod talosctl;
 mod version;
 
 pub use routes::routes;
-pub use server::{DRAIN, serve};
+pub use server::{Settings, serve};
 pub use site::Site;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use factory_server::Site;
+use factory_server::{Settings, Site};
 use imager::Factory;
 use store::Store;
 use tokio::net::TcpListener;
@@ -72,9 +72,14 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let stop = stop()?;
     writeln!(std::io::stdout(), "http://{}", listener.local_addr().context("asking for the address")?)
         .context("writing to standard output")?;
-    factory_server::serve(listener, factory_server::routes(Factory::open(store), Site::default()), stop)
-        .await
-        .context("serving")
+    factory_server::serve(
+        listener,
+        factory_server::routes(Factory::open(store), Site::default()),
+        Settings::default(),
+        stop,
+    )
+    .await
+    .context("serving")
 }
 
 /// Ends with the first SIGINT or SIGTERM.

@@ -1,43 +1,135 @@
-//! The server: a listener, the routes, and the end.
+//! The server: connections, their limits, and the end.
+//!
+//! What a client can hold is bounded: connections, the time that a header may take, the time in which a download must
+//! make progress, the buffers of each. HTTP/1.1 and HTTP/2 on one port.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use futures::FutureExt as _;
-use tokio::net::TcpListener;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
-/// How long downloads may go on after the server was told to stop. Longer ones are cut; their clients resume by range.
-pub const DRAIN: Duration = Duration::from_secs(20);
+/// How connections are treated.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How long a request header may take, the wait for it on a kept connection included.
+    pub header_timeout: Duration,
+    /// How long a client may take none of what is sent to it.
+    pub send_timeout: Duration,
+    /// How many connections there may be; who comes then waits for one to end.
+    pub connections_max: usize,
+    /// How long downloads may go on after the server was told to stop. Longer ones are cut; their clients resume by
+    /// range.
+    pub drain: Duration,
+}
 
-/// Serves `routes` on `listener` until `stop`, then lets what is being answered end within [`DRAIN`].
+/// Bytes that are buffered for a connection, and so the longest request header. Small, because there are thousands.
+const BUFFER_LEN: usize = 16 << 10;
+/// Downloads at once on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 64;
+/// Bytes that are buffered for a download over HTTP/2.
+const STREAM_BUFFER_LEN: usize = 64 << 10;
+/// After an error of accept that is not the connection's own (too many open files): until something may have changed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_mins(1),
+            connections_max: 10_000,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Serves `routes` on `listener` until `stop`, then lets what is being answered end.
 ///
 /// # Errors
-/// What accepting connections fails with.
+/// None yet: what concerns one connection is logged.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
+    settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let stop = stop.shared();
-    // A header goes out at once, not when the bytes after it fill a segment.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.clone());
-    let drained = async {
-        stop.await;
-        tracing::info!("stopping");
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = served => served,
-        () = drained => {
-            tracing::warn!(limit_s = DRAIN.as_secs(), "downloads are cut");
-            Ok(())
-        }
+    let builder = Arc::new(builder(&settings));
+    let connections = Arc::new(Semaphore::new(settings.connections_max));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = async {
+            // Who waits is kept by the kernel.
+            let permit =
+                Arc::clone(&connections).acquire_owned().await.expect("the semaphore is never closed");
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = stop.clone() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        let io = TokioIo::new(Box::pin(timed(stream, &settings)));
+        let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "a connection ended early");
+            }
+            drop(permit);
+        });
     }
+    // From here on connections are refused.
+    drop(listener);
+    tracing::info!(connections = graceful.count(), "stopping");
+    if tokio::time::timeout(settings.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(limit_s = settings.drain.as_secs(), "downloads are cut");
+    }
+    Ok(())
+}
+
+fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(BUFFER_LEN);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(settings.header_timeout)
+        .keep_alive_timeout(settings.header_timeout)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(STREAM_BUFFER_LEN)
+        .max_header_list_size(u32::try_from(BUFFER_LEN).expect("some KiB"));
+    builder
+}
+
+/// The connection, which fails when the client takes nothing for too long.
+fn timed(stream: TcpStream, settings: &Settings) -> TimeoutStream<TcpStream> {
+    // A header goes out at once, not when the bytes after it fill a segment.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(settings.send_timeout));
+    stream
 }

@@ -39,7 +39,12 @@ async fn serve(store: &Path) -> (String, String) {
     let port = listener.local_addr().unwrap().port();
     let inside = format!("http://10.0.2.2:{port}");
     let routes = factory_server::routes(Factory::open(Store::open(store).unwrap()), Site::at(&inside));
-    tokio::spawn(factory_server::serve(listener, routes, std::future::pending()));
+    tokio::spawn(factory_server::serve(
+        listener,
+        routes,
+        factory_server::Settings::default(),
+        std::future::pending(),
+    ));
     (inside, format!("http://127.0.0.1:{port}"))
 }
 

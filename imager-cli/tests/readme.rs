@@ -47,7 +47,12 @@ async fn every_other_command_works() {
     let address = listener.local_addr().unwrap().to_string();
     let routes =
         factory_server::routes(Factory::open(Store::open(&store).unwrap()), factory_server::Site::default());
-    tokio::spawn(factory_server::serve(listener, routes, std::future::pending()));
+    tokio::spawn(factory_server::serve(
+        listener,
+        routes,
+        factory_server::Settings::default(),
+        std::future::pending(),
+    ));
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("schematic.yaml"), SCHEMATIC).unwrap();

@@ -79,7 +79,12 @@ async fn random_ranges_of_every_asset_equal_the_file_that_is_built() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let routes =
         factory_server::routes(Factory::open(Store::open(&store).unwrap()), factory_server::Site::default());
-    tokio::spawn(factory_server::serve(listener, routes, std::future::pending()));
+    tokio::spawn(factory_server::serve(
+        listener,
+        routes,
+        factory_server::Settings::default(),
+        std::future::pending(),
+    ));
 
     let post = reqwest::Client::new().post(format!("{url}/schematics")).body(SCHEMATIC);
     let taken: Value = post.send().await.unwrap().json().await.unwrap();

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use extent::{Extent, ExtentMap, Source};
@@ -14,8 +15,15 @@ use tokio::task::JoinHandle;
 use crate::files::OpenBlobs;
 use crate::{Error, Store};
 
-/// The longest chunk. A client holds two: the one it sends and the one that is read meanwhile.
+/// The longest chunk, for clients that keep up. A client holds two: the one that is sent and the one that is read
+/// meanwhile.
 const CHUNK_LEN: usize = 256 << 10;
+/// The length of chunks for all others: thousands of slow clients must not hold half a megabyte each.
+const CHUNK_LEN_MIN: usize = 16 << 10;
+/// A client keeps up when it has taken this much, which is more than a kernel buffers for it, …
+const WARM_LEN: u64 = 8 << 20;
+/// … and asks for the next chunk within this time.
+const PROMPT: Duration = Duration::from_millis(100);
 /// Runs of zeros and inline bytes from this length on are chunks of their own, which costs no copy. Shorter
 /// ones (block headers, padding) are gathered with what is around them: a chunk of three bytes costs a
 /// client more than copying them.
@@ -33,6 +41,10 @@ pub struct Chunks {
     offset: u64,
     open: Arc<Open>,
     reading: Option<JoinHandle<Result<Bytes, Error>>>,
+    /// When the last chunk was given out.
+    given_at: Instant,
+    /// The length of the next chunks.
+    chunk_len: usize,
     runtime: Handle,
 }
 
@@ -54,7 +66,7 @@ impl Store {
     ///
     /// Before it returns, every blob is open and verified: a blob that is removed later is still read to its
     /// end, and one that changes later ends the stream with an error before a changed byte is given out. Open files
-    /// are shared between streams; memory is two chunks for each. Reads block threads of the runtime's blocking
+    /// are shared between streams; memory is two chunks for each, of 16 KiB until the client has shown that it keeps up. Reads block threads of the runtime's blocking
     /// pool only.
     ///
     /// # Errors
@@ -71,7 +83,8 @@ impl Store {
             Ok::<_, Error>((map, Arc::new(Open { store, blobs })))
         });
         let (map, open) = joined(opening.await)?;
-        let mut chunks = Chunks { map, offset: 0, open, reading: None, runtime };
+        let (given_at, chunk_len) = (Instant::now(), CHUNK_LEN_MIN);
+        let mut chunks = Chunks { map, offset: 0, open, reading: None, given_at, chunk_len, runtime };
         chunks.read_ahead();
         Ok(chunks)
     }
@@ -98,6 +111,8 @@ impl Chunks {
             }
         }
         if together.extents().iter().any(is_blob) {
+            // Only what is read takes memory.
+            let together = together.slice(0..self.chunk_len as u64);
             return Piece::Read(together);
         }
         match together.extents() {
@@ -114,6 +129,13 @@ impl Chunks {
                 Piece::Ready(bytes.into())
             }
         }
+    }
+
+    /// Chooses the length of the next chunks by how the client takes them.
+    fn pace(&mut self) {
+        let prompt = self.given_at.elapsed() < PROMPT;
+        self.chunk_len = if prompt && self.offset >= WARM_LEN { CHUNK_LEN } else { CHUNK_LEN_MIN };
+        self.given_at = Instant::now();
     }
 
     /// Starts to read the next piece if it must be read.
@@ -149,6 +171,7 @@ impl Stream for Chunks {
         if let Some(reading) = &mut self.reading {
             let read = joined(ready!(Pin::new(reading).poll(context)));
             self.reading = None;
+            self.pace();
             match &read {
                 Ok(_) => self.read_ahead(),
                 Err(_) => self.offset = self.map.len(),
@@ -161,6 +184,7 @@ impl Stream for Chunks {
         match self.piece() {
             Piece::Ready(bytes) => {
                 self.offset += bytes.len() as u64;
+                self.pace();
                 self.read_ahead();
                 Poll::Ready(Some(Ok(bytes)))
             }

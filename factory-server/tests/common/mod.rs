@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use factory_server::Site;
+use factory_server::{Settings, Site};
 use imager::Factory;
 use store::Store;
 use tokio::net::TcpListener;
@@ -34,12 +34,17 @@ impl Server {
 
     /// Serves `factory` as `site` wants it.
     pub async fn at(factory: Factory, site: Site) -> Self {
+        Self::with(factory, site, Settings::default()).await
+    }
+
+    /// Serves `factory` as `site` wants it, to connections that are treated so.
+    pub async fn with(factory: Factory, site: Site, settings: Settings) -> Self {
         let store = factory.store().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let routes = factory_server::routes(factory, site);
-        let served = tokio::spawn(factory_server::serve(listener, routes, async {
+        let served = tokio::spawn(factory_server::serve(listener, routes, settings, async {
             let _ = stopped.await;
         }));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
