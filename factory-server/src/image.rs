@@ -106,7 +106,7 @@ pub async fn image(
         }
         Facet::Lock => document(json(&planned.lock)),
         Facet::Plan => document(json(&Plan::of(&planned))),
-        _ => (ETag::of(planned.id), planned.artifact.extents, planned.artifact.media_type),
+        _ => (ETag::of(planned.id), planned.artifact.extents.clone(), planned.artifact.media_type),
     };
     let disposition = Some(disposition::attachment(Some(&name), &path));
     let representation =

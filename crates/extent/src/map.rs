@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -11,15 +12,15 @@ use crate::{Digest, MapId};
 /// A byte string of known length, described by where its bytes are.
 ///
 /// Kept in one canonical form: no extent is empty, neighbours that can be one are one. Lengths and offsets
-/// are bytes.
+/// are bytes. A clone shares the extents until one of the two is changed: a thousand clients of one image hold one map.
 ///
 ///   0            len₀          len₀+len₁                 len()
 ///   │ extent 0   │ extent 1    │ extent 2 …              │
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ExtentMap {
-    extents: Vec<Extent>,
+    extents: Arc<Vec<Extent>>,
     /// `ends[i]` is the offset after `extents[i]`.
-    ends: Vec<u64>,
+    ends: Arc<Vec<u64>>,
 }
 
 /// `len` bytes, never 0, taken from `source`.
@@ -95,7 +96,7 @@ impl ExtentMap {
 
     /// The extents, in order, each with the offset where it begins.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Extent)> {
-        self.extents.iter().zip(&self.ends).map(|(extent, end)| (end - extent.len, extent))
+        self.extents.iter().zip(self.ends.iter()).map(|(extent, end)| (end - extent.len, extent))
     }
 
     /// Adds `extent` at the end and merges it with its neighbour where both are one run. An empty extent
@@ -111,14 +112,15 @@ impl ExtentMap {
             return;
         }
         let end = self.len().checked_add(extent.len).expect("a map is shorter than 16 EiB");
-        if let Some(last) = self.extents.last_mut()
+        let (extents, ends) = (Arc::make_mut(&mut self.extents), Arc::make_mut(&mut self.ends));
+        if let Some(last) = extents.last_mut()
             && last.absorb(&extent)
         {
-            *self.ends.last_mut().expect("ends has one entry for each extent") = end;
+            *ends.last_mut().expect("ends has one entry for each extent") = end;
             return;
         }
-        self.extents.push(extent);
-        self.ends.push(end);
+        extents.push(extent);
+        ends.push(end);
     }
 
     /// Adds `bytes` at the end.
@@ -134,7 +136,7 @@ impl ExtentMap {
 
     /// Adds all of `other` at the end.
     pub fn append(&mut self, other: Self) {
-        for extent in other.extents {
+        for extent in Arc::unwrap_or_clone(other.extents) {
             self.push(extent);
         }
     }
@@ -179,7 +181,7 @@ impl ExtentMap {
     pub fn id(&self) -> MapId {
         let mut hash = Sha256::new();
         hash.update(b"extent map 1\n");
-        for extent in &self.extents {
+        for extent in self.extents.iter() {
             hash.update(extent.len.to_le_bytes());
             match &extent.source {
                 Source::Inline(bytes) => {
@@ -260,7 +262,7 @@ impl fmt::Debug for Extent {
 
 impl fmt::Debug for ExtentMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.extents).finish()
+        f.debug_list().entries(self.extents.iter()).finish()
     }
 }
 

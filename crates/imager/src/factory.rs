@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use extent::{ExtentMap, MapId};
+use extent::{Digest, ExtentMap, MapId};
 use schematics::{Schematic, SchematicId};
 use store::Store;
 use tokio::sync::Semaphore;
 
 use crate::resolve::Resolver;
+use crate::resolve::memory::Memory;
 use crate::{Artifact, Asset, Checksum, Error, Lock, Offer, OverlayOffer, Version};
 
 /// Resolves requests against a store. Cheap to clone; clones share what they remember.
@@ -35,6 +36,8 @@ pub struct Factory {
     hashing: Arc<Semaphore>,
     /// Turns of those who plan.
     planning: Arc<Semaphore>,
+    /// What was planned of late, by lock.
+    plans: Arc<Memory<Digest, Planned>>,
 }
 
 /// A lock and the few bytes that planning must look into.
@@ -58,6 +61,10 @@ pub struct Planned {
     pub lock: Lock,
 }
 
+/// How many plans are remembered: some 400 KiB each. Parts of a download, and downloads of a fleet, come soon after
+/// each other.
+const PLANS_MAX: usize = 64;
+
 /// The longest canonical schematic in bytes.
 const SCHEMATIC_LEN_MAX: u64 = schematics::MAX_LEN as u64;
 
@@ -77,6 +84,7 @@ impl Factory {
             resolver: Arc::new(Resolver::new(store, author)),
             hashing: Arc::new(Semaphore::new(processors)),
             planning: Arc::new(Semaphore::new(processors)),
+            plans: Arc::new(Memory::of(PLANS_MAX)),
         }
     }
 
@@ -145,16 +153,19 @@ impl Factory {
     }
 
     /// The asset that `resolved` describes, with its identity computed: a few milliseconds of a processor, in the order
-    /// of asking.
+    /// of asking. Who asks for the same asset while it is remembered shares the description.
     ///
     /// # Errors
     /// Those of [`crate::plan`].
-    pub async fn plan(&self, resolved: Resolved) -> Result<Planned, Error> {
+    pub async fn plan(&self, resolved: Resolved) -> Result<Arc<Planned>, Error> {
         // More at a time would take as long, and the last to begin would be as likely to end first.
         let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
+        let plans = Arc::clone(&self.plans);
         self.run(move |_| {
-            let artifact = crate::plan(&resolved)?;
-            Ok(Planned { id: artifact.extents.id(), artifact, lock: resolved.lock })
+            plans.get(resolved.lock.digest(), || {
+                let artifact = crate::plan(&resolved)?;
+                Ok(Planned { id: artifact.extents.id(), artifact, lock: resolved.lock })
+            })
         })
         .await
     }

@@ -8,12 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::Error;
 
 /// Values by keys that decide them.
-pub(super) struct Memory<K, V> {
+pub(crate) struct Memory<K, V> {
     values: Mutex<HashMap<K, Arc<V>>>,
+    count_max: usize,
 }
 
 /// How many values are kept: every extension of a hundred versions. Beyond it, all are learnt anew.
 const COUNT_MAX: usize = 10_000;
+
+impl<K, V> Memory<K, V> {
+    /// A memory of at most `count_max` values.
+    pub fn of(count_max: usize) -> Self {
+        Self { values: Mutex::default(), count_max }
+    }
+}
 
 impl<K: Eq + Hash, V> Memory<K, V> {
     /// The value of `key`; `learn` finds it when it is not known. Failures are not remembered. Two who ask at
@@ -24,7 +32,7 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         }
         let value = Arc::new(learn()?);
         let mut values = self.locked();
-        if values.len() >= COUNT_MAX {
+        if values.len() >= self.count_max {
             values.clear();
         }
         values.insert(key, Arc::clone(&value));
@@ -44,7 +52,7 @@ impl<K: Eq + Hash, V> Memory<K, V> {
 
 impl<K, V> Default for Memory<K, V> {
     fn default() -> Self {
-        Self { values: Mutex::default() }
+        Self::of(COUNT_MAX)
     }
 }
 

@@ -7,7 +7,7 @@ mod boot_files;
 mod catalogue;
 mod extension;
 mod image;
-mod memory;
+pub(crate) mod memory;
 mod modules;
 mod overlays;
 mod talosctl;
