@@ -13,7 +13,7 @@ mod document;
 mod error;
 mod image;
 mod openapi;
-mod precondition;
+pub mod precondition;
 mod problem;
 mod pxe;
 pub mod range;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
 
-/// The longest version text that is looked at: a tag of an OCI image is no longer.
+/// The longest version, as it is written, with its `v`: a tag of an OCI image is no longer.
 ///
 /// Source: OCI distribution specification 1.1, `<reference>` as a tag.
 const VERSION_LEN_MAX: usize = 128;
@@ -70,10 +70,10 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong =
             |reason: &str| Error::Version { text: crate::error::shown(text), reason: reason.to_owned() };
-        if text.len() > VERSION_LEN_MAX {
+        let bare = text.strip_prefix('v').unwrap_or(text);
+        if bare.len() >= VERSION_LEN_MAX {
             return Err(wrong("it is longer than an image tag can be"));
         }
-        let bare = text.strip_prefix('v').unwrap_or(text);
         match semver::Version::parse(bare) {
             Ok(version) => Ok(Self(version)),
             Err(_) if bare.is_empty() => Err(wrong("it is empty")),
@@ -114,6 +114,21 @@ mod tests {
             ("13.1.0+git.5", "v13.1.0+git.5"),
         ] {
             assert_eq!(text.parse::<Version>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn the_longest_version_is_read_again_as_it_is_written() {
+        // Found by fuzzing: without its `v` a version was accepted that is one byte too long with it.
+        let longest = format!("1.3.0-{}", "a".repeat(121));
+        for text in [longest.clone(), format!("v{longest}")] {
+            let version: Version = text.parse().unwrap();
+            assert_eq!(version.to_string().len(), VERSION_LEN_MAX);
+            assert_eq!(version.to_string().parse::<Version>().unwrap(), version);
+        }
+        for text in [format!("{longest}a"), format!("v{longest}a")] {
+            let error = text.parse::<Version>().unwrap_err().to_string();
+            assert!(error.contains("longer than an image tag"), "{error}");
         }
     }
 
