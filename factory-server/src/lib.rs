@@ -13,6 +13,7 @@ mod document;
 mod error;
 mod image;
 mod openapi;
+mod opening;
 pub mod precondition;
 mod problem;
 mod pxe;

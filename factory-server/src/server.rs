@@ -4,6 +4,7 @@
 //! make progress, the buffers of each. HTTP/1.1 and HTTP/2 on one port.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
+use crate::opening::Opening;
+
 /// How connections are treated.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How long a request header may take, the wait for it on a kept connection included.
+    /// How long a request header may take, the wait for it on a new or kept connection included.
     pub header_timeout: Duration,
     /// How long a client may take none of what is sent to it.
     pub send_timeout: Duration,
@@ -86,7 +89,7 @@ pub async fn serve(
             }
         };
         let service = TowerToHyperService::new(routes.clone());
-        let io = TokioIo::new(Box::pin(timed(stream, &settings)));
+        let io = TokioIo::new(timed(stream, &settings));
         let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -123,13 +126,13 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The connection, which fails when the client takes nothing for too long.
-fn timed(stream: TcpStream, settings: &Settings) -> TimeoutStream<TcpStream> {
+/// The connection, which fails when the client says or takes nothing for too long.
+fn timed(stream: TcpStream, settings: &Settings) -> Opening<Pin<Box<TimeoutStream<TcpStream>>>> {
     // A header goes out at once, not when the bytes after it fill a segment.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(settings.send_timeout));
-    stream
+    Opening::new(Box::pin(stream), settings.header_timeout)
 }

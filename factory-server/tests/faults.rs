@@ -108,6 +108,25 @@ async fn a_header_that_does_not_end_is_given_up() {
     assert!(is_well(&server).await);
 }
 
+#[tokio::test]
+async fn a_client_that_says_nothing_gives_its_place_up() {
+    let mut settings = Settings::default();
+    settings.header_timeout = Duration::from_millis(300);
+    let (_made, server) = server(settings).await;
+    // Nothing, a beginning that either protocol may have, a preface that stops.
+    for said in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+        let mut stream = TcpStream::connect(authority(&server)).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let begun = Instant::now();
+        let mut rest = Vec::new();
+        let rest = stream.read_to_end(&mut rest);
+        // Closed or reset: either gives the place up.
+        let _ = tokio::time::timeout(Duration::from_secs(20), rest).await.expect("the connection is closed");
+        assert!(begun.elapsed() >= Duration::from_millis(250), "{said:?}");
+    }
+    assert!(is_well(&server).await);
+}
+
 /// A client that asks for [`LARGE`] and reads the header of the answer and no more.
 async fn stalled(server: &Server) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
