@@ -127,7 +127,6 @@ fn section<'a>(image: &'a [u8], header: &[u8; SECTION_LEN]) -> Result<Parsed<'a>
     let (raw_len, raw_offset) = (u32_at(header, 16), u32_at(header, 20));
     let range = usize::try_from(raw_offset).ok().zip(usize::try_from(raw_len).ok());
     let raw = match range {
-        // Without data the offset means nothing.
         Some((_, 0)) => Some(&[][..]),
         Some((start, len)) => image.get(start..).and_then(|rest| rest.get(..len)),
         None => None,
@@ -138,7 +137,8 @@ fn section<'a>(image: &'a [u8], header: &[u8; SECTION_LEN]) -> Result<Parsed<'a>
         virtual_size: u32_at(header, 8),
         characteristics: u32_at(header, 36),
         raw: raw.ok_or(Error::Truncated { part: "sections", len: image.len() })?,
-        raw_offset,
+        // Without data the offset means nothing, and may lie anywhere.
+        raw_offset: if raw_len == 0 { 0 } else { raw_offset },
     })
 }
 

@@ -102,6 +102,20 @@ fn debian_stub() -> Option<Vec<u8>> {
 }
 
 #[test]
+fn a_section_without_data_lies_within_the_file_wherever_its_header_says() {
+    // Found by fuzzing: the offset was passed on, and to take that range of the file was a panic.
+    let mut stub = STUB.bytes();
+    let header = usize::try_from(STUB.signature_offset).unwrap() + 264 + SECTION_LEN;
+    put_u32(&mut stub, header + 16, 0);
+    put_u32(&mut stub, header + 20, u32::MAX);
+    let sbat = &sections(&stub).unwrap()[1];
+    assert_eq!((&*sbat.name, sbat.data.clone()), (".sbat", 0..0));
+    let map = append_sections(&stub, &[section(".more", ExtentMap::inline(&b"more"[..]))], 0).unwrap();
+    let bytes = read_all(&map, &HashMap::<Digest, Bytes>::new(), 1 << 20).unwrap();
+    assert!(sections(&bytes).unwrap().iter().all(|s| s.data.end <= bytes.len() as u64));
+}
+
+#[test]
 fn the_image_of_a_small_stub_is_the_golden_one() {
     let image = append_sections(&STUB.bytes(), &uki_sections(), 1_559_424_892).unwrap();
     let mut text = String::new();
