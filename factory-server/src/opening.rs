@@ -105,8 +105,10 @@ mod tests {
             (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0"], true),
         ];
         for (came, known) in table {
-            let mut opening = Opening::new(tokio::io::empty(), Duration::from_secs(60));
-            came.iter().for_each(|bytes| opening.note(bytes));
+            let mut opening = Opening::new(tokio::io::empty(), Duration::from_mins(1));
+            for bytes in came {
+                opening.note(bytes);
+            }
             assert_eq!(opening.deadline.is_none(), known, "{came:?}");
         }
     }
