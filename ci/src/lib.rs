@@ -7,6 +7,7 @@ mod seeded;
 pub use seeded::{Seeded, seeded};
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The tool `name`, if it is installed.
 ///
@@ -37,4 +38,27 @@ pub fn file(path: &str, package: &str) -> Option<PathBuf> {
         eprintln!("SKIPPED: `{path}` is missing; run `ci/install` to install `{package}`");
     }
     found
+}
+
+/// A command that runs what is appended to it in a directory `at`, on a disk of `size` (`4m`) that nobody else sees.
+///
+/// # Panics
+/// When `CI` is set and nothing can be mounted.
+pub fn disk_of(size: &str, at: &Path) -> Option<Command> {
+    let (unshare, _) = (tool("unshare")?, tool("mount")?);
+    let script = format!("mount -t tmpfs -o size={size} none \"$0\" && cd \"$0\" && exec \"$@\"");
+    let shell = |options: &[&str]| {
+        let mut shell = Command::new(&unshare);
+        shell.args(options).args(["sh", "-c", &script]).arg(at);
+        shell
+    };
+    // As root; else as root of a user namespace, where the kernel lets users have one.
+    for options in [&["--mount"][..], &["--mount", "--map-root-user"]] {
+        if shell(options).arg("true").output().is_ok_and(|output| output.status.success()) {
+            return Some(shell(options));
+        }
+    }
+    assert!(std::env::var_os("CI").is_none(), "a tmpfs cannot be mounted here");
+    eprintln!("SKIPPED: a tmpfs cannot be mounted here, so nothing is known of full disks");
+    None
 }
