@@ -4,6 +4,7 @@
 //! fault is here; paths and sources go to the log.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
@@ -60,6 +61,12 @@ impl Error {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed")
     }
 
+    /// The body did not come within `limit`.
+    pub fn body_timeout(limit: Duration) -> Self {
+        let text = format!("the body did not come within {} seconds", limit.as_secs_f32());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", text)
+    }
+
     /// The same, for a reason of its own.
     pub fn because(self, reason: &'static str) -> Self {
         Self { reason, ..self }
@@ -69,6 +76,12 @@ impl Error {
     fn internal(error: &dyn StdError) -> Self {
         let cause = Some(chain(error));
         Self { cause, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal server error") }
+    }
+
+    /// There is no room. Names no path, and an operator who is told of it can act.
+    fn full(error: &dyn StdError) -> Self {
+        let full = Self::new(StatusCode::INSUFFICIENT_STORAGE, "store-full", "the store is full");
+        Self { cause: Some(chain(error)), ..full }
     }
 
     /// `error`'s own words, with this status. They are made for clients.
@@ -92,6 +105,7 @@ impl From<imager::Error> for Error {
             ErrorClass::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             ErrorClass::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "not-implemented"),
             ErrorClass::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ErrorClass::Full => return Self::full(&error),
             ErrorClass::Internal => return Self::internal(&error),
         };
         let reason = match &error {
@@ -109,11 +123,7 @@ impl From<imager::Error> for Error {
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
-            // Names no path, and an operator who is told of it can act.
-            store::Error::NoSpace { .. } => {
-                let full = Self::new(StatusCode::INSUFFICIENT_STORAGE, "store-full", "the store is full");
-                Self { cause: Some(chain(&error)), ..full }
-            }
+            store::Error::NoSpace { .. } => Self::full(&error),
             _ => Self::internal(&error),
         }
     }

@@ -7,6 +7,7 @@
 
 mod access;
 mod cache;
+pub mod config;
 mod cors;
 mod disposition;
 mod document;
@@ -24,8 +25,10 @@ mod schematic;
 mod server;
 mod site;
 mod talosctl;
+mod tls;
 mod version;
 
 pub use routes::routes;
 pub use server::{Settings, serve};
 pub use site::Site;
+pub use tls::{Tls, TlsError};

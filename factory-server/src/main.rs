@@ -1,18 +1,21 @@
 //! The entry point of the server.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
-use factory_server::{Settings, Site};
+use bytes::Bytes;
+use clap::Parser;
+use factory_server::config::{self, Config, ListenAddr, Loaded, LogFormat, Source, Url};
+use factory_server::{Settings, Site, Tls};
 use imager::Factory;
 use store::Store;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// What the imager ends with when it was asked for the wrong thing.
+const EXIT_USAGE: u8 = 2;
 
 /// Serves boot images of schematics over HTTP
 #[derive(Parser)]
@@ -24,33 +27,52 @@ use tracing_subscriber::EnvFilter;
 Examples:
   factory-server
   factory-server --listen '[::]:8080' --store /var/lib/imager --log-format json
+  factory-server --config factory.yaml --check-config
 
-A store is filled with `imager seed debian`. $RUST_LOG chooses what is logged (default: info)."
+A store is filled with `imager seed debian`. Every key of the configuration is also a variable of the environment
+(http.externalURL: IF_HTTP_EXTERNALURL); docs/configuration.md lists them."
 )]
 struct Flags {
-    /// Address and port; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    listen: SocketAddr,
-    /// The store [default: $IMAGER_STORE, else imager/store in the user's data directory]
+    /// The configuration: YAML, JSON, a file of variables (.env), or env=PREFIX; a later one goes before an earlier one
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    config: Vec<String>,
+    /// Say what the configuration means, and end
+    #[arg(long)]
+    check_config: bool,
+    /// Address and port; port 0 takes a free one [default: http.httpListenAddr, else 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<ListenAddr>,
+    /// The store [default: store.dir, else $IMAGER_STORE, else imager/store in the user's data directory]
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// The form of the log, on standard error
-    #[arg(long, default_value = "text")]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
+    /// What is logged: error, warn, info, debug or trace, also by part [default: log.level, else info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// The form of the log, on standard error [default: log.format, else text]
+    #[arg(long, value_name = "FORM")]
+    log_format: Option<LogFormat>,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    log(flags.log_format);
-    match run(flags) {
+    let (loaded, filter) = match configured(&flags) {
+        Ok(configured) => configured,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if flags.check_config {
+        return match check(&loaded) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(EXIT_USAGE)
+            }
+        };
+    }
+    log(filter, loaded.config.log.format);
+    match run(loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -59,27 +81,99 @@ fn main() -> ExitCode {
     }
 }
 
+/// The configuration, the flags in it, and what it says of the log.
+fn configured(flags: &Flags) -> anyhow::Result<(Loaded, EnvFilter)> {
+    let sources: Vec<Source> = flags.config.iter().cloned().map(Source::from).collect();
+    // A variable that is no text is none of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut loaded = config::load(&sources, variables).context("reading the configuration")?;
+    let config = &mut loaded.config;
+    config.http.http_listen_addr = flags.listen.clone().unwrap_or(config.http.http_listen_addr.clone());
+    config.store.dir = flags.store.clone().or(config.store.dir.take());
+    config.log.level = flags.log_level.clone().unwrap_or_else(|| config.log.level.clone());
+    config.log.format = flags.log_format.unwrap_or(config.log.format);
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log.level.clone());
+    let filter = filter.parse().with_context(|| format!("reading the log level `{filter}`"))?;
+    Ok((loaded, filter))
+}
+
 #[tokio::main]
-async fn run(flags: Flags) -> anyhow::Result<()> {
-    let dir = flags
+async fn run(loaded: Loaded) -> anyhow::Result<()> {
+    let settings = settings(&loaded.config)?;
+    let site = site(&loaded.config)?;
+    for (key, origin, why) in &loaded.unused {
+        tracing::warn!(key, %origin, why, "a key has no effect");
+    }
+    let config = loaded.config;
+    let dir = config
         .store
+        .dir
         .or_else(store::default_dir)
         .context("there is no place for a store: use `--store DIR`")?;
     let store = Store::open(&dir).with_context(|| format!("opening the store `{}`", dir.display()))?;
-    let listener =
-        TcpListener::bind(flags.listen).await.with_context(|| format!("listening on {}", flags.listen))?;
+    let addr = config.http.http_listen_addr;
+    let listener = addr.bind().await.with_context(|| format!("listening on {addr}"))?;
     // Before the line that says it listens: whoever reads that may stop it at once.
     let stop = stop()?;
-    writeln!(std::io::stdout(), "http://{}", listener.local_addr().context("asking for the address")?)
-        .context("writing to standard output")?;
-    factory_server::serve(
-        listener,
-        factory_server::routes(Factory::open(store), Site::default()),
-        Settings::default(),
-        stop,
-    )
-    .await
-    .context("serving")
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let mut at = listener.local_addr().context("asking for the address")?.to_string();
+    // Every address of the machine is none that a client could use.
+    for all in ["[::]", "0.0.0.0"] {
+        at = at.replacen(all, "localhost", usize::from(at.starts_with(all)));
+    }
+    let url = format!("{scheme}://{at}");
+    writeln!(std::io::stdout(), "{url}").context("writing to standard output")?;
+    let site = site.known_by(
+        config.http.external_url.as_ref().map_or(&url, Url::as_str),
+        config.http.external_pxe_url.as_ref().map(Url::as_str),
+    );
+    let routes = factory_server::routes(Factory::open(store), site);
+    factory_server::serve(listener, routes, settings, stop).await.context("serving")
+}
+
+/// How connections are treated.
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let http = &config.http;
+    let mut settings = Settings::default();
+    settings.header_timeout = http.header_timeout.0;
+    settings.send_timeout = http.send_timeout.0;
+    settings.connections_max = http.max_connections.get();
+    settings.drain = http.drain_timeout.0;
+    if let (Some(cert), Some(key)) = (&http.cert_file, &http.key_file) {
+        settings.tls = Some(Tls::watch(cert.clone(), key.clone()).context("loading the certificate")?);
+    }
+    Ok(settings)
+}
+
+/// What the site decides, but for its addresses.
+fn site(config: &Config) -> anyhow::Result<Site> {
+    let mut site = Site::default();
+    site.broken_versions.clone_from(&config.build.broken_talos_versions);
+    site.min_version.clone_from(&config.build.min_talos_version);
+    site.allowed_origins.clone_from(&config.http.allowed_origins);
+    site.body_timeout = config.http.body_timeout.0;
+    if config.secure_boot.enabled
+        && let Some(path) = &config.secure_boot.file.signing_cert_path
+    {
+        let pem = std::fs::read(path).with_context(|| format!("reading `{}`", path.display()))?;
+        site.signing_cert = Some(Bytes::from(pem));
+    }
+    Ok(site)
+}
+
+/// Says what the configuration means, once the files that it names were read.
+#[tokio::main]
+async fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    settings(&loaded.config)?;
+    site(&loaded.config)?;
+    let mut out = std::io::stdout().lock();
+    let shown = serde_json::to_string_pretty(&loaded.config).context("writing the configuration")?;
+    writeln!(out, "{shown}").context("writing to standard output")?;
+    for (key, origin, why) in &loaded.unused {
+        eprintln!("{origin}: `{key}` has no effect: {why}");
+    }
+    Ok(())
 }
 
 /// Ends with the first SIGINT or SIGTERM.
@@ -94,8 +188,7 @@ fn stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+fn log(filter: EnvFilter, format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

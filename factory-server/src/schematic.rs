@@ -3,9 +3,11 @@
 //! A schematic is kept as the blob of its canonical YAML. The id is that blob's digest, so there is nothing to look up
 //! and nothing that could disagree.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest as _, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +22,7 @@ use crate::error::Error;
 use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
+use crate::site::Site;
 use crate::version::json;
 
 /// A schematic that was taken.
@@ -39,6 +42,7 @@ struct Taken {
     request_body(content = Option<Object>, content_type = "application/yaml", description = "The schematic, as YAML or JSON."),
     responses(
         (status = 201, description = "Its id and its canonical form.", body = Taken),
+        (status = 408, description = "It did not come in time."),
         (status = 413, description = "It has more than 1 MiB."),
         (status = 507, description = "The store is full."),
         Refused,
@@ -46,9 +50,12 @@ struct Taken {
 )]
 pub async fn take(
     State(factory): State<Factory>,
-    body: Result<Bytes, BytesRejection>,
+    State(site): State<Arc<Site>>,
+    request: Request,
 ) -> Result<impl IntoResponse, Error> {
-    let schematic = Schematic::parse(&body?)?;
+    let body = tokio::time::timeout(site.body_timeout, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_| Error::body_timeout(site.body_timeout))??;
+    let schematic = Schematic::parse(&body)?;
     if !schematic.owner.is_empty() {
         // As the reference's community edition says it.
         return Err(Error::bad_request("owner field is only supported in Enterprise edition"));

@@ -1,7 +1,7 @@
 //! The server: connections, their limits, and the end.
 //!
 //! What a client can hold is bounded: connections, the time that a header may take, the time in which a download must
-//! make progress, the buffers of each. HTTP/1.1 and HTTP/2 on one port.
+//! make progress, the buffers of each. HTTP/1.1 and HTTP/2 on one port, both over TLS if there is a certificate.
 
 use std::io;
 use std::pin::Pin;
@@ -12,13 +12,15 @@ use axum::Router;
 use futures::FutureExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
 use crate::opening::Opening;
+use crate::tls::Tls;
 
 /// How connections are treated.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Settings {
     /// How long downloads may go on after the server was told to stop. Longer ones are cut; their clients resume by
     /// range.
     pub drain: Duration,
+    /// The server's end of TLS; none for plain HTTP.
+    pub tls: Option<Tls>,
 }
 
 /// Bytes that are buffered for a connection, and so the longest request header. Small, because there are thousands.
@@ -51,6 +55,7 @@ impl Default for Settings {
             send_timeout: Duration::from_mins(1),
             connections_max: 10_000,
             drain: Duration::from_secs(20),
+            tls: None,
         }
     }
 }
@@ -88,12 +93,15 @@ pub async fn serve(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(routes.clone());
-        let io = TokioIo::new(timed(stream, &settings));
-        let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = Connection {
+            builder: Arc::clone(&builder),
+            service: TowerToHyperService::new(routes.clone()),
+            watcher: graceful.watcher(),
+            header_timeout: settings.header_timeout,
+        };
+        let (stream, tls) = (timed(stream, settings.send_timeout), settings.tls.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.serve_over(tls, stream).await {
                 tracing::debug!(error, "a connection ended early");
             }
             drop(permit);
@@ -106,6 +114,17 @@ pub async fn serve(
         tracing::warn!(limit_s = settings.drain.as_secs(), "downloads are cut");
     }
     Ok(())
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
+
+/// What it takes to serve one connection.
+struct Connection {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    service: TowerToHyperService<Router>,
+    watcher: Watcher,
+    header_timeout: Duration,
 }
 
 fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
@@ -126,13 +145,35 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The connection, which fails when the client says or takes nothing for too long.
-fn timed(stream: TcpStream, settings: &Settings) -> Opening<Pin<Box<TimeoutStream<TcpStream>>>> {
+/// The connection, which fails when the client takes nothing for too long.
+fn timed(stream: TcpStream, send_timeout: Duration) -> Timed {
     // A header goes out at once, not when the bytes after it fill a segment.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(settings.send_timeout));
-    Opening::new(Box::pin(stream), settings.header_timeout)
+    stream.set_write_timeout(Some(send_timeout));
+    Box::pin(stream)
+}
+
+impl Connection {
+    /// Serves what comes on `stream`, over TLS if there is any.
+    async fn serve_over(self, tls: Option<Tls>, stream: Timed) -> Result<(), BoxError> {
+        match tls {
+            Some(tls) => {
+                let shaken = tokio::time::timeout(self.header_timeout, tls.accept(stream)).await??;
+                self.serve(shaken).await
+            }
+            None => self.serve(stream).await,
+        }
+    }
+
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<(), BoxError> {
+        let io = TokioIo::new(Opening::new(stream, self.header_timeout));
+        let connection = self.builder.serve_connection_with_upgrades(io, self.service).into_owned();
+        self.watcher.watch(connection).await
+    }
 }

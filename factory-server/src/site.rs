@@ -1,6 +1,7 @@
 //! What a site decides: the addresses that clients know it by, and what it holds back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use bytes::Bytes;
@@ -22,7 +23,12 @@ pub struct Site {
     pub allowed_origins: Vec<String>,
     /// The certificate that signs for secure boot, as PEM.
     pub signing_cert: Option<Bytes>,
+    /// How long the body of a request may take.
+    pub body_timeout: Duration,
 }
+
+/// A schematic has at most 1 MiB: slower is no link that could fetch an image.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -50,11 +56,20 @@ impl Site {
             min_version: None,
             allowed_origins: vec!["*".to_owned()],
             signing_cert: None,
+            body_timeout: BODY_TIMEOUT,
         }
     }
 }
 
 impl Site {
+    /// The same site, known to clients by `url`, and to booting machines by `pxe_url` or the same.
+    #[must_use]
+    pub fn known_by(self, url: &str, pxe_url: Option<&str>) -> Self {
+        let url = url.trim_end_matches('/');
+        let external_pxe_url = pxe_url.unwrap_or(url).to_owned();
+        Self { external_url: url.to_owned(), external_pxe_url, ..self }
+    }
+
     /// Whether `version` is to be offered.
     pub fn offers(&self, version: &Version) -> bool {
         !self.broken_versions.contains(version) && self.min_version.as_ref().is_none_or(|min| version >= min)

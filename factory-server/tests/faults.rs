@@ -109,6 +109,30 @@ async fn a_header_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_that_trickles_is_given_up() {
+    let made = complete();
+    let mut site = Site::default();
+    site.body_timeout = Duration::from_millis(300);
+    let server = Server::at(made.factory.clone(), site).await;
+    let mut stream = TcpStream::connect(authority(&server)).await.unwrap();
+    let header = "POST /schematics HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    stream.write_all(header.as_bytes()).await.unwrap();
+    let (mut answers, mut sends) = stream.into_split();
+    let trickle = tokio::spawn(async move {
+        while sends.write_all(b"#").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut answer = [0; 12];
+    let read = answers.read_exact(&mut answer);
+    tokio::time::timeout(Duration::from_secs(20), read).await.expect("an answer comes").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    // It is not waited for either.
+    tokio::time::timeout(Duration::from_secs(20), trickle).await.expect("the connection is closed").unwrap();
+    assert!(is_well(&server).await);
+}
+
+#[tokio::test]
 async fn a_client_that_says_nothing_gives_its_place_up() {
     let mut settings = Settings::default();
     settings.header_timeout = Duration::from_millis(300);

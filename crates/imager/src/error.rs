@@ -272,6 +272,8 @@ pub enum ErrorClass {
     NotImplemented,
     /// It cannot be answered now: 503.
     Unavailable,
+    /// There is no room for it in the store: 507.
+    Full,
     /// The answer went wrong here: 500.
     Internal,
 }
@@ -283,7 +285,8 @@ impl Error {
             Kind::Input | Kind::Unsupported | Kind::TooLarge => ErrorClass::BadRequest,
             Kind::Absent => ErrorClass::NotFound,
             Kind::NotYet => ErrorClass::NotImplemented,
-            Kind::Space | Kind::Gone => ErrorClass::Unavailable,
+            Kind::Gone => ErrorClass::Unavailable,
+            Kind::Space => ErrorClass::Full,
             Kind::Source | Kind::Io | Kind::Assembly => ErrorClass::Internal,
         }
     }

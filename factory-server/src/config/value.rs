@@ -1,0 +1,212 @@
+//! Values of the configuration that are more than text.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::Uri;
+use axum::http::uri::Scheme;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+/// Where to listen: `HOST:PORT`, or `:PORT` for every address of the machine. Port 0 takes a free one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ListenAddr {
+    /// A name or an address; empty for all.
+    host: String,
+    port: u16,
+}
+
+/// An address on the web: `http` or `https` and a host, perhaps a path, without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Url(String);
+
+/// A time as Go writes it: `90s`, `15m`, `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Time(pub Duration);
+
+/// What a value is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// A listening address without a port, or with a wrong one.
+    #[error("`{0}` is no address to listen on: expected `HOST:PORT` or `:PORT`")]
+    Listen(String),
+    /// Not `http` or `https`, or no host.
+    #[error(
+        "`{0}` is no address on the web: expected `http://HOST` or `https://HOST`, without user, query or fragment"
+    )]
+    Url(String),
+    /// No duration.
+    #[error("`{0}` is no time: expected for instance `90s`, `15m` or `1h30m`")]
+    Time(String),
+}
+
+impl ListenAddr {
+    /// `host` and `port`.
+    pub fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port }
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    /// What the system says: the port is taken, the name is unknown.
+    pub async fn bind(&self) -> io::Result<TcpListener> {
+        if !self.host.is_empty() {
+            return TcpListener::bind((self.host.as_str(), self.port)).await;
+        }
+        // The address `::` takes IPv4 as well, where there is IPv6 at all.
+        match TcpListener::bind(("::", self.port)).await {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind(("0.0.0.0", self.port)).await
+            }
+            bound => bound,
+        }
+    }
+}
+
+impl FromStr for ListenAddr {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::Listen(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        // An address with colons stands in brackets, and nothing else does.
+        let usable = inner.is_some() == host.contains(':')
+            && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/');
+        if usable { Ok(Self { host: inner.unwrap_or(host).to_owned(), port }) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Url {
+    /// Its text, without a slash at the end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Url {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::Url(text.to_owned());
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
+        let host = uri.host().is_some_and(|host| !host.is_empty());
+        let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if !http || !host || user || uri.query().is_some() || text.contains('#') {
+            return Err(wrong());
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Time {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        // Go writes no space and no word, the crate would take both.
+        let go = text.chars().all(|c| c.is_ascii_digit() || "hmsun".contains(c));
+        let parsed = humantime::parse_duration(text).ok().filter(|_| go);
+        parsed.map(Self).ok_or_else(|| ValueError::Time(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&humantime::format_duration(self.0).to_string().replace(' ', ""))
+    }
+}
+
+macro_rules! text {
+    ($($name:ty),*) => {$(
+        impl TryFrom<String> for $name {
+            type Error = ValueError;
+
+            fn try_from(text: String) -> Result<Self, ValueError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    )*};
+}
+
+text!(ListenAddr, Url, Time);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_on() {
+        for text in [":8080", "127.0.0.1:0", "[::1]:80", "localhost:65535"] {
+            assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), text);
+        }
+        for text in ["", "8080", "::1:80", ":", ":65536", "[::1]", "[host]:1", "a b:1", "http://a:1", "a:-1"]
+        {
+            assert!(text.parse::<ListenAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_on_the_web_lose_their_last_slash() {
+        for (text, want) in [
+            ("https://factory.example/", "https://factory.example"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("https://example/factory/", "https://example/factory"),
+        ] {
+            assert_eq!(text.parse::<Url>().unwrap().as_str(), want);
+        }
+        for text in [
+            "",
+            "factory.example",
+            "ftp://a",
+            "http://",
+            "http://u:p@a",
+            "http://a/?b",
+            "http://a/#b",
+            "http://a b",
+        ] {
+            assert!(text.parse::<Url>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_as_go_writes_them() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h30m", 5400), ("720h", 2_592_000)] {
+            assert_eq!(text.parse::<Time>().unwrap().0, Duration::from_secs(seconds));
+        }
+        for text in ["", "5", "5 m", "1 day", "-1s", "1y", "1.5h", "99999999999999999999h"] {
+            assert!(text.parse::<Time>().is_err(), "{text}");
+        }
+        assert_eq!(Time(Duration::from_mins(90)).to_string(), "1h30m");
+    }
+}
