@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use extent::{Digest, ExtentMap, MapId};
 use schematics::{Schematic, SchematicId};
 use store::Store;
 use tokio::sync::Semaphore;
+use tracing::{Instrument as _, Span, debug_span};
 
 use crate::resolve::Resolver;
 use crate::resolve::memory::Memory;
@@ -59,6 +61,18 @@ pub struct Planned {
     pub id: MapId,
     /// What decided it.
     pub lock: Lock,
+}
+
+/// A plan, and what it took to get it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Planning {
+    /// The plan.
+    pub planned: Arc<Planned>,
+    /// Whether it was there already.
+    pub is_remembered: bool,
+    /// How long it waited for its turn.
+    pub waited: Duration,
 }
 
 /// How many plans are remembered: some 400 KiB each. Parts of a download, and downloads of a fleet, come soon after
@@ -148,8 +162,15 @@ impl Factory {
         version: &Version,
         asset: &Asset,
     ) -> Result<Resolved, Error> {
+        let span = debug_span!("resolve", schematic = %schematic.id(), %version, %asset);
         let (schematic, version, asset) = (schematic.clone(), version.clone(), *asset);
-        self.run(move |resolver| resolver.resolve(&schematic, &version, asset)).await
+        self.run(move |resolver| {
+            let resolved = resolver.resolve(&schematic, &version, asset)?;
+            tracing::debug!(extensions = resolved.lock.extensions.len(), "resolved");
+            Ok(resolved)
+        })
+        .instrument(span)
+        .await
     }
 
     /// The asset that `resolved` describes, with its identity computed: a few milliseconds of a processor, in the order
@@ -158,14 +179,33 @@ impl Factory {
     /// # Errors
     /// Those of [`crate::plan`].
     pub async fn plan(&self, resolved: Resolved) -> Result<Arc<Planned>, Error> {
+        Ok(self.planning(resolved).await?.planned)
+    }
+
+    /// The same, with what it took.
+    ///
+    /// # Errors
+    /// Those of [`crate::plan`].
+    pub async fn planning(&self, resolved: Resolved) -> Result<Planning, Error> {
+        let span = debug_span!("plan", version = %resolved.lock.version, asset = %resolved.lock.asset);
+        self.planning_in_turn(resolved).instrument(span).await
+    }
+
+    async fn planning_in_turn(&self, resolved: Resolved) -> Result<Planning, Error> {
+        let begun = Instant::now();
         // More at a time would take as long, and the last to begin would be as likely to end first.
         let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
+        let waited = begun.elapsed();
         let plans = Arc::clone(&self.plans);
         self.run(move |_| {
-            plans.get(resolved.lock.digest(), || {
+            let mut is_remembered = true;
+            let planned = plans.get(resolved.lock.digest(), || {
+                is_remembered = false;
                 let artifact = crate::plan(&resolved)?;
                 Ok(Planned { id: artifact.extents.id(), artifact, lock: resolved.lock })
-            })
+            })?;
+            tracing::debug!(size_bytes = planned.artifact.extents.len(), is_remembered, "planned");
+            Ok(Planning { planned, is_remembered, waited })
         })
         .await
     }
@@ -196,7 +236,9 @@ impl Factory {
         work: impl FnOnce(&Resolver) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let resolver = Arc::clone(&self.resolver);
-        match tokio::task::spawn_blocking(move || work(&resolver)).await {
+        // What is logged there belongs to who asked here.
+        let span = Span::current();
+        match tokio::task::spawn_blocking(move || span.in_scope(|| work(&resolver))).await {
             Ok(result) => result,
             // Nothing cancels the task, so it panicked: so does who asked.
             Err(error) => std::panic::resume_unwind(error.into_panic()),

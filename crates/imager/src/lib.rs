@@ -35,7 +35,7 @@ pub use checksum::Checksum;
 pub use cmdline::{CommandLine, command_line};
 pub use distribution::Distribution;
 pub use error::{Error, ErrorClass};
-pub use factory::{Factory, Planned, Resolved};
+pub use factory::{Factory, Planned, Planning, Resolved};
 pub use loader::loader_conf;
 pub use lock::Lock;
 pub use os_release::os_release;

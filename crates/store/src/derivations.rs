@@ -70,10 +70,15 @@ impl Store {
         if let Some(output) = derivation.recorded()? {
             return Ok(output);
         }
-        tracing::debug!(derivation = name, revision, key = %derivation.key, "deriving");
-        let output = work()?;
-        derivation.record(&output)?;
-        Ok(output)
+        // Seldom, and long: what is logged meanwhile is of it.
+        let span = tracing::info_span!("derive", derivation = name, revision, key = %derivation.key);
+        span.in_scope(|| {
+            tracing::debug!("deriving");
+            let output = work()?;
+            derivation.record(&output)?;
+            tracing::debug!("derived");
+            Ok(output)
+        })
     }
 }
 

@@ -77,7 +77,9 @@ impl Store {
     pub async fn stream(&self, map: ExtentMap) -> Result<Chunks, Error> {
         let runtime = Handle::current();
         let store = self.clone();
+        let span = tracing::Span::current();
         let opening = runtime.spawn_blocking(move || {
+            let _entered = span.entered();
             let blobs = OpenBlobs::of(&map, &store, |digest| store.blob(digest))?;
             blobs.check(&store)?;
             Ok::<_, Error>((map, Arc::new(Open { store, blobs })))
