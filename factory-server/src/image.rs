@@ -7,6 +7,8 @@
 //!                             /<asset>.plan.json    the extents: where every byte comes from
 //! ```
 
+use std::time::Instant;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method};
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use crate::error::Error;
+use crate::metrics::{Metrics, Stage};
 use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
@@ -75,6 +78,7 @@ struct Plan<'a> {
 )]
 pub async fn image(
     State(factory): State<Factory>,
+    State(metrics): State<Metrics>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     query: Result<Query<Wishes>, QueryRejection>,
     method: Method,
@@ -82,15 +86,18 @@ pub async fn image(
 ) -> Result<Response, Error> {
     let Path((id, version, path)) = path?;
     let Query(wishes) = query?;
-    let schematic = schematic::find(&factory, &id).await?;
+    let schematic = schematic::find(&factory, &metrics, &id).await?;
     let version: Version = version.parse()?;
     let (stem, facet) = Facet::of(&path);
     let asset: Asset = stem.parse()?;
     if facet == Facet::Signature {
         return Err(Error::not_implemented("signatures of assets are not there yet"));
     }
-    let resolved = factory.resolve(&schematic, &version, &asset).await?;
-    let planned = factory.plan(resolved).await?;
+    let begun = Instant::now();
+    let resolved = metrics.timed(Stage::Resolve, factory.resolve(&schematic, &version, &asset)).await?;
+    let planning = metrics.timed(Stage::Plan, factory.planning(resolved)).await?;
+    let download = metrics.planned(&planning, begun.elapsed());
+    let planned = planning.planned;
     let name = match &wishes.filename {
         Some(asked) if facet != Facet::Bytes => format!("{asked}{}", &path[stem.len()..]),
         Some(asked) => asked.clone(),
@@ -111,7 +118,11 @@ pub async fn image(
     let disposition = Some(disposition::attachment(Some(&name), &path));
     let representation =
         Representation { map, etag, media_type, disposition, cache_control: cache::CATALOGUE };
-    representation.answer(&method, &headers).stream(factory.store(), &method).await
+    let answer = representation.answer(&method, &headers);
+    match facet {
+        Facet::Bytes => answer.download(factory.store(), &method, download).await,
+        _ => answer.stream(factory.store(), &method).await,
+    }
 }
 
 impl Facet {

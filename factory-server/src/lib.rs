@@ -13,6 +13,7 @@ mod disposition;
 mod document;
 mod error;
 mod image;
+mod metrics;
 mod openapi;
 mod opening;
 pub mod precondition;
@@ -28,6 +29,7 @@ mod talosctl;
 mod tls;
 mod version;
 
+pub use metrics::Metrics;
 pub use routes::routes;
 pub use server::{Settings, serve};
 pub use site::Site;

@@ -1,6 +1,6 @@
 //! The entry point of the server.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,14 +8,17 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Parser;
 use factory_server::config::{self, Config, ListenAddr, Loaded, LogFormat, Source, Url};
-use factory_server::{Settings, Site, Tls};
+use factory_server::{Metrics, Settings, Site, Tls};
 use imager::Factory;
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 /// What the imager ends with when it was asked for the wrong thing.
 const EXIT_USAGE: u8 = 2;
+/// A few who scrape.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Serves boot images of schematics over HTTP
 #[derive(Parser)]
@@ -100,8 +103,9 @@ fn configured(flags: &Flags) -> anyhow::Result<(Loaded, EnvFilter)> {
 
 #[tokio::main]
 async fn run(loaded: Loaded) -> anyhow::Result<()> {
-    let settings = settings(&loaded.config)?;
+    let mut settings = settings(&loaded.config)?;
     let site = site(&loaded.config)?;
+    settings.metrics = site.metrics.clone();
     for (key, origin, why) in &loaded.unused {
         tracing::warn!(key, %origin, why, "a key has no effect");
     }
@@ -128,8 +132,37 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
         config.http.external_url.as_ref().map_or(&url, Url::as_str),
         config.http.external_pxe_url.as_ref().map(Url::as_str),
     );
+    let serving = serve_metrics(&config.metrics, loaded.configured, &site.metrics).await?;
     let routes = factory_server::routes(Factory::open(store), site);
-    factory_server::serve(listener, routes, settings, stop).await.context("serving")
+    let served = factory_server::serve(listener, routes, settings, stop).await.context("serving");
+    // Until the last download ended, somebody may watch it.
+    if let Some(serving) = serving {
+        serving.abort();
+    }
+    served
+}
+
+/// Serves the metrics on their own address, if they have one.
+async fn serve_metrics(
+    config: &config::Metrics,
+    configured: bool,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<JoinHandle<io::Result<()>>>> {
+    let Some(addr) = &config.addr else { return Ok(None) };
+    let listener = match addr.bind().await {
+        Ok(listener) => listener,
+        // Nobody asked for them, and another server of this machine has its own there.
+        Err(error) if !configured => {
+            tracing::warn!(%addr, %error, "metrics are not served");
+            return Ok(None);
+        }
+        Err(error) => return Err(error).with_context(|| format!("listening on {addr} for metrics")),
+    };
+    tracing::info!(addr = %listener.local_addr().context("asking for the address")?, "metrics are served");
+    let mut settings = Settings::default();
+    settings.connections_max = METRICS_CONNECTIONS_MAX;
+    let serving = factory_server::serve(listener, metrics.routes(), settings, std::future::pending());
+    Ok(Some(tokio::spawn(serving)))
 }
 
 /// How connections are treated.

@@ -23,6 +23,7 @@ use schematics::SchematicId;
 
 use crate::cache;
 use crate::error::Error;
+use crate::metrics::{Metrics, Stage};
 use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
@@ -47,16 +48,17 @@ const COMMAND_LINE_LEN_MAX: u64 = 8192;
 )]
 pub async fn script(
     State(factory): State<Factory>,
+    State(metrics): State<Metrics>,
     State(site): State<Arc<Site>>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let Path((id, version, path)) = path?;
-    let schematic = schematic::find(&factory, &id).await?;
+    let schematic = schematic::find(&factory, &metrics, &id).await?;
     let version: Version = version.parse()?;
     let asset: Asset = format!("cmdline-{path}").parse()?;
-    let resolved = factory.resolve(&schematic, &version, &asset).await?;
+    let resolved = metrics.timed(Stage::Resolve, factory.resolve(&schematic, &version, &asset)).await?;
     let map = imager::plan(&resolved)?.extents;
     let command_line = read_all(&map, factory.store(), COMMAND_LINE_LEN_MAX).map_err(|_| {
         Error::bad_request(format!("the command line has more than {COMMAND_LINE_LEN_MAX} bytes"))

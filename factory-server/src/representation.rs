@@ -15,9 +15,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use extent::ExtentMap;
 use store::Store;
+use tracing::{Instrument as _, debug_span};
 
 use crate::cache;
 use crate::error::Error;
+use crate::metrics::Download;
 use crate::precondition::{self, ETag, Outcome};
 use crate::range::{self, Selection};
 
@@ -138,6 +140,24 @@ impl Answer {
             &Method::HEAD => Body::empty(),
             _ => Body::from_stream(store.stream(self.body).await?),
         };
+        Ok((self.status, self.headers, body).into_response())
+    }
+
+    /// The same, counted as `download`.
+    pub async fn download(
+        self,
+        store: &Store,
+        method: &Method,
+        download: Download,
+    ) -> Result<Response, Error> {
+        if !self.status.is_success() || method == Method::HEAD {
+            return self.stream(store, method).await;
+        }
+        let len = self.body.len();
+        let span = debug_span!("stream", size_bytes = len);
+        let opened = store.stream(self.body).instrument(span.clone()).await;
+        let chunks = opened.inspect_err(|_| download.failed())?;
+        let body = Body::from_stream(download.begin(chunks, len, span));
         Ok((self.status, self.headers, body).into_response())
     }
 

@@ -39,6 +39,6 @@ pub fn routes(factory: Factory, site: Site) -> Router {
         .method_not_allowed_fallback(|| async { Error::no_method() })
         .layer(cors)
         .layer(middleware::from_fn(problem::formed))
-        .layer(middleware::from_fn(access::logged))
+        .layer(middleware::from_fn_with_state(site.metrics.clone(), access::logged))
         .with_state(Service { factory, site: Arc::new(site) })
 }

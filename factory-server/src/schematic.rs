@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 use crate::cache;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
@@ -51,6 +52,7 @@ struct Taken {
 pub async fn take(
     State(factory): State<Factory>,
     State(site): State<Arc<Site>>,
+    State(metrics): State<Metrics>,
     request: Request,
 ) -> Result<impl IntoResponse, Error> {
     let body = tokio::time::timeout(site.body_timeout, Bytes::from_request(request, &())).await;
@@ -60,7 +62,9 @@ pub async fn take(
         // As the reference's community edition says it.
         return Err(Error::bad_request("owner field is only supported in Enterprise edition"));
     }
+    let is_known = factory.schematic(schematic.id()).await?.is_some();
     let id = factory.put_schematic(&schematic).await?;
+    metrics.schematic_taken(is_known);
     let never = [(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER))];
     Ok((StatusCode::CREATED, never, json(&Taken { id, schematic: schematic.canonical() })))
 }
@@ -77,12 +81,13 @@ pub async fn take(
 )]
 pub async fn give(
     State(factory): State<Factory>,
+    State(metrics): State<Metrics>,
     id: Result<Path<String>, PathRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let Path(id) = id?;
-    let schematic = find(&factory, &id).await?;
+    let schematic = find(&factory, &metrics, &id).await?;
     let representation = Representation {
         map: ExtentMap::inline(schematic.canonical().into_bytes()),
         etag: ETag::of(schematic.id()),
@@ -94,12 +99,15 @@ pub async fn give(
 }
 
 /// The schematic that the text `id` names. A malformed id names nothing, as in the reference.
-pub async fn find(factory: &Factory, id: &str) -> Result<Schematic, Error> {
+pub async fn find(factory: &Factory, metrics: &Metrics, id: &str) -> Result<Schematic, Error> {
     let id: SchematicId = id.parse().map_err(|_| {
         let shown: String = id.chars().take(80).collect();
         let text = format!("schematic not found: `{shown}` is not 64 lower-case hexadecimal digits");
         Error::not_found(text).because("schematic-not-found")
     })?;
     let found = factory.schematic(id).await?;
-    found.ok_or_else(|| Error::not_found("schematic not found").because("schematic-not-found"))
+    let found =
+        found.ok_or_else(|| Error::not_found("schematic not found").because("schematic-not-found"))?;
+    metrics.schematic_read();
+    Ok(found)
 }

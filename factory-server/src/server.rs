@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use futures::FutureExt as _;
@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
+use crate::metrics::Metrics;
 use crate::opening::Opening;
 use crate::tls::Tls;
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub drain: Duration,
     /// The server's end of TLS; none for plain HTTP.
     pub tls: Option<Tls>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Bytes that are buffered for a connection, and so the longest request header. Small, because there are thousands.
@@ -47,6 +50,8 @@ const STREAMS_MAX: u32 = 64;
 const STREAM_BUFFER_LEN: usize = 64 << 10;
 /// After an error of accept that is not the connection's own (too many open files): until something may have changed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines of the log about such errors.
+const ACCEPT_WARNING_PAUSE: Duration = Duration::from_secs(1);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -56,6 +61,7 @@ impl Default for Settings {
             connections_max: 10_000,
             drain: Duration::from_secs(20),
             tls: None,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -74,6 +80,7 @@ pub async fn serve(
     let builder = Arc::new(builder(&settings));
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
+    let mut warned_at: Option<Instant> = None;
     loop {
         let accepted = async {
             // Who waits is kept by the kernel.
@@ -88,7 +95,11 @@ pub async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::debug!(%error, "a connection was not accepted");
+                settings.metrics.accept_failed();
+                if warned_at.is_none_or(|at| at.elapsed() >= ACCEPT_WARNING_PAUSE) {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    warned_at = Some(Instant::now());
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -7,6 +7,8 @@ use axum::extract::FromRef;
 use bytes::Bytes;
 use imager::{Factory, Version};
 
+use crate::metrics::Metrics;
+
 /// What the handlers need to know of the configuration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -25,6 +27,8 @@ pub struct Site {
     pub signing_cert: Option<Bytes>,
     /// How long the body of a request may take.
     pub body_timeout: Duration,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// A schematic has at most 1 MiB: slower is no link that could fetch an image.
@@ -57,6 +61,7 @@ impl Site {
             allowed_origins: vec!["*".to_owned()],
             signing_cert: None,
             body_timeout: BODY_TIMEOUT,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -79,6 +84,12 @@ impl Site {
 impl FromRef<Service> for Factory {
     fn from_ref(service: &Service) -> Self {
         service.factory.clone()
+    }
+}
+
+impl FromRef<Service> for Metrics {
+    fn from_ref(service: &Service) -> Self {
+        service.site.metrics.clone()
     }
 }
 

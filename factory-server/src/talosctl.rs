@@ -9,6 +9,7 @@ use axum::response::Response;
 use imager::{Factory, Version};
 
 use crate::error::Error;
+use crate::metrics::{Download, Metrics};
 use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
@@ -50,6 +51,7 @@ pub async fn list(
 )]
 pub async fn file(
     State(factory): State<Factory>,
+    State(metrics): State<Metrics>,
     path: Result<Path<(String, String)>, PathRejection>,
     method: Method,
     headers: HeaderMap,
@@ -72,5 +74,6 @@ pub async fn file(
         disposition: Some(disposition::attachment(None, &name)),
         cache_control: cache::CATALOGUE,
     };
-    representation.answer(&method, &headers).stream(factory.store(), &method).await
+    let download = Download::of_talosctl(&metrics);
+    representation.answer(&method, &headers).download(factory.store(), &method, download).await
 }

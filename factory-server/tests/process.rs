@@ -3,11 +3,15 @@
 // The functions that tests share are test code too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../crates/imager/tests/support/mod.rs"]
+mod support;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use support::{SCHEMATIC, VERSION, complete};
 
 /// A running server; killed when it goes out of scope.
 struct Program(Child);
@@ -28,7 +32,12 @@ fn command(store: &Path) -> Command {
 
 /// Starts the server; gives the address that it prints.
 fn start(store: &Path, flags: &[&str]) -> (Program, String) {
-    let mut program = Program(command(store).args(flags).spawn().unwrap());
+    started(command(store).args(flags))
+}
+
+/// The same, of a command that is ready.
+fn started(command: &mut Command) -> (Program, String) {
+    let mut program = Program(command.spawn().unwrap());
     let mut line = String::new();
     BufReader::new(program.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("http://127.0.0.1:") && line.ends_with('\n'), "{line:?}");
@@ -81,4 +90,52 @@ fn what_keeps_it_from_serving_is_said() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("neither a store nor empty"));
     let output = command(dir.path()).args(["--log-format", "xml"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn every_line_about_a_request_has_its_id() {
+    let made = complete();
+    let store = made.dir.path().join("store");
+    let mut program = command(&store);
+    program.env("RUST_LOG", "debug").args(["--log-format", "json"]);
+    let (program, url) = started(&mut program);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let taken = client.post(format!("{url}/schematics")).body(SCHEMATIC).send().await.unwrap();
+    let taken: Value = taken.json().await.unwrap();
+    let id = taken["id"].as_str().unwrap();
+    let path = format!("{url}/image/{id}/{VERSION}/initramfs-amd64.xz");
+    let answer = client.get(path).header("x-request-id", "seven").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let len = answer.bytes().await.unwrap().len();
+    let (code, log) = stop(program, "-TERM");
+    assert_eq!(code, Some(0), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Work on threads of its own, planning, and a body that ends long after its handler.
+    let table = [
+        ("deriving", &["request", "resolve", "derive"][..]),
+        ("resolved", &["request", "resolve"]),
+        ("planned", &["request", "plan"]),
+        ("streamed", &["request", "stream"]),
+    ];
+    for (message, names) in table {
+        let line = lines.iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("{log}"));
+        let spans = line["spans"].as_array().unwrap();
+        let found: Vec<&str> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
+        assert_eq!(found, names, "{line}");
+        assert_eq!(spans[0]["request.id"], "seven", "{line}");
+        match *names.last().unwrap() {
+            "resolve" => {
+                let span = &spans[1];
+                assert_eq!(
+                    (&span["schematic"], &span["version"], &span["asset"]),
+                    (&id.into(), &VERSION.into(), &"initramfs-amd64.xz".into())
+                );
+            }
+            "stream" => assert_eq!(spans[1]["size_bytes"], len),
+            _ => {}
+        }
+    }
+    let requests: Vec<&Value> = lines.iter().filter(|line| line["message"] == "request").collect();
+    assert_eq!(requests.len(), 2, "{log}");
+    assert_eq!((&requests[1]["request.id"], &requests[1]["spans"]), (&"seven".into(), &Value::Null));
 }

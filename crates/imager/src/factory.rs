@@ -188,10 +188,11 @@ impl Factory {
     /// Those of [`crate::plan`].
     pub async fn planning(&self, resolved: Resolved) -> Result<Planning, Error> {
         let span = debug_span!("plan", version = %resolved.lock.version, asset = %resolved.lock.asset);
-        self.planning_in_turn(resolved).instrument(span).await
+        // A lock has kilobytes, which futures would copy into each other.
+        self.planning_in_turn(Box::new(resolved)).instrument(span).await
     }
 
-    async fn planning_in_turn(&self, resolved: Resolved) -> Result<Planning, Error> {
+    async fn planning_in_turn(&self, resolved: Box<Resolved>) -> Result<Planning, Error> {
         let begun = Instant::now();
         // More at a time would take as long, and the last to begin would be as likely to end first.
         let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
