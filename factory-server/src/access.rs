@@ -120,6 +120,9 @@ impl Stream for Counted {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
         let duration = self.begun.elapsed();
         let route = self.route.as_ref().map(MatchedPath::as_str);
         self.metrics.answered(route, &self.method, self.status, duration, self.size_bytes);
@@ -178,5 +181,20 @@ mod tests {
         assert!(exposed().contains("http_requests_inflight{handler=\"/{never}\"} 0\n"), "{}", exposed());
         let one = "http_request_duration_seconds_count{handler=\"/{never}\",method=\"GET\",code=\"499\"} 1\n";
         assert!(exposed().contains(one), "{}", exposed());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_not_the_clients() {
+        async fn panics() {
+            panic!("a test panics");
+        }
+        let metrics = Metrics::default();
+        let routes = Router::new()
+            .route("/", get(panics))
+            .layer(middleware::from_fn_with_state(metrics.clone(), logged));
+        let request = routes.oneshot(Request::get("/").body(Body::empty()).unwrap());
+        assert!(tokio::spawn(request).await.unwrap_err().is_panic());
+        let text = metrics.exposition().unwrap();
+        assert!(text.contains("_seconds_count{handler=\"/\",method=\"GET\",code=\"500\"} 1\n"), "{text}");
     }
 }

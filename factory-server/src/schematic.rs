@@ -62,7 +62,8 @@ pub async fn take(
         // As the reference's community edition says it.
         return Err(Error::bad_request("owner field is only supported in Enterprise edition"));
     }
-    let is_known = factory.schematic(schematic.id()).await?.is_some();
+    // One that cannot be read is written anew, as if it had never been.
+    let is_known = matches!(factory.schematic(schematic.id()).await, Ok(Some(_)));
     let id = factory.put_schematic(&schematic).await?;
     metrics.schematic_taken(is_known);
     let never = [(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER))];

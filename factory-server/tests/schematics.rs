@@ -108,6 +108,9 @@ async fn a_corrupt_schematic_is_a_fault_of_the_server_that_says_no_more() {
     assert_eq!(response.status(), 500);
     let id = field(&response, "x-request-id");
     assert_eq!(response.text().await.unwrap(), format!("internal server error\nrequest id: {id}\n"));
+    // Whoever brings it again mends it.
+    assert_eq!(server.post("{}").await.status(), 201);
+    assert_eq!(server.get(&format!("/schematics/{EMPTY_ID}")).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
