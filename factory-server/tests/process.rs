@@ -139,3 +139,24 @@ async fn every_line_about_a_request_has_its_id() {
     assert_eq!(requests.len(), 2, "{log}");
     assert_eq!((&requests[1]["request.id"], &requests[1]["spans"]), (&"seven".into(), &Value::Null));
 }
+
+#[tokio::test]
+async fn metrics_have_an_address_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    // Free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = dir.path().join("factory.yaml");
+    std::fs::write(&config, format!("metrics: {{addr: '127.0.0.1:{port}'}}")).unwrap();
+    let (program, url) = start(&dir.path().join("store"), &["--config", config.to_str().unwrap()]);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(client.get(format!("{url}/healthz")).send().await.unwrap().status(), 200);
+    let exposed = client.get(format!("http://127.0.0.1:{port}/metrics")).send().await.unwrap();
+    assert!(exposed.text().await.unwrap().contains("http_request_duration_seconds_count"));
+    assert_eq!(client.get(format!("{url}/metrics")).send().await.unwrap().status(), 404);
+    // A second server wants the same address, and was told so.
+    let second =
+        command(&dir.path().join("store")).args(["--config", config.to_str().unwrap()]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("for metrics"));
+    assert_eq!(stop(program, "-TERM").0, Some(0));
+}
