@@ -154,6 +154,30 @@ async fn a_read_error_in_mid_stream_shortens_the_body_and_another_server_has_the
 }
 
 #[tokio::test]
+async fn a_part_that_is_gone_is_said_to_come_back() {
+    let made = complete();
+    let server = Server::over(made.factory.clone()).await;
+    server.post("{}").await;
+    // Whoever keeps the store lost every blob but the schematic.
+    for entry in fs::read_dir(made.dir.path().join("store/blobs/sha256")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != EMPTY {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    for asset in ["kernel-amd64", "metal-amd64.raw.zst"] {
+        let request = server.get(&path(asset)).header("accept", "application/problem+json");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 503, "{asset}");
+        assert_eq!(field(&response, "retry-after"), "30");
+        assert_eq!(field(&response, "cache-control"), "no-store");
+        let problem: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(problem["reason"], "unavailable", "{problem}");
+    }
+    assert_eq!(server.get(&format!("/schematics/{EMPTY}")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
     let disk = tempfile::tempdir().unwrap();
     let Some(mut command) = ci::disk_of("512k", disk.path()) else { return };
