@@ -116,7 +116,7 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
         .or_else(store::default_dir)
         .context("there is no place for a store: use `--store DIR`")?;
     let store = Store::open(&dir).with_context(|| format!("opening the store `{}`", dir.display()))?;
-    let addr = config.http.http_listen_addr;
+    let addr = &config.http.http_listen_addr;
     let listener = addr.bind().await.with_context(|| format!("listening on {addr}"))?;
     // Before the line that says it listens: whoever reads that may stop it at once.
     let stop = stop()?;
@@ -128,12 +128,17 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
     }
     let url = format!("{scheme}://{at}");
     writeln!(std::io::stdout(), "{url}").context("writing to standard output")?;
-    let site = site.known_by(
-        config.http.external_url.as_ref().map_or(&url, Url::as_str),
-        config.http.external_pxe_url.as_ref().map(Url::as_str),
-    );
+    let http = &config.http;
+    let pxe_url = http.external_pxe_url.as_ref().map(Url::base);
+    let site = site.known_by(http.external_url.as_ref().map_or(&url, Url::base), pxe_url);
+    // Machines show it as the author of their schematic. Images of a factory that was told no address are those of the
+    // imager.
+    let factory = match &http.external_url {
+        Some(url) => Factory::at(store, url.as_str()),
+        None => Factory::open(store),
+    };
     let serving = serve_metrics(&config.metrics, loaded.configured, &site.metrics).await?;
-    let routes = factory_server::routes(Factory::open(store), site);
+    let routes = factory_server::routes(factory, site);
     let served = factory_server::serve(listener, routes, settings, stop).await.context("serving");
     // Until the last download ended, somebody may watch it.
     if let Some(serving) = serving {

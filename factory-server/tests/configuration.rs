@@ -58,8 +58,8 @@ fn a_configuration_of_the_reference_means_the_same() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reference.yaml");
     let loaded = load(&[Source::from(path.to_owned())], []).unwrap();
     let config = loaded.config;
-    assert_eq!(config.http.external_url.unwrap().as_str(), "https://factory.example");
-    assert_eq!(config.http.external_pxe_url.unwrap().as_str(), "https://pxe.factory.example");
+    assert_eq!(config.http.external_url.unwrap().base(), "https://factory.example");
+    assert_eq!(config.http.external_pxe_url.unwrap().base(), "https://pxe.factory.example");
     assert_eq!(config.http.allowed_origins, ["https://console.example"]);
     assert_eq!(config.http.cert_file, None);
     assert_eq!(config.build.min_talos_version.unwrap().to_string(), "v1.2.0");
@@ -81,7 +81,7 @@ fn later_sources_and_the_environment_go_first() {
     let third =
         (".env", "# for the server\nexport IF_METRICS_ADDR=':2'\nOTHER=1\n\nIF_LOG_LEVEL=\"debug\"\n");
     let config = read(&[first, second], &[]).unwrap().config;
-    assert_eq!(config.http.external_url.unwrap().as_str(), "http://b");
+    assert_eq!(config.http.external_url.unwrap().base(), "http://b");
     assert_eq!(config.http.max_connections.get(), 7);
     let environment = [
         ("IF_HTTP_EXTERNALURL", "https://c/"),
@@ -92,7 +92,7 @@ fn later_sources_and_the_environment_go_first() {
         ("IF_HTTP_SENDTIMEOUT", "1m30s"),
     ];
     let config = read(&[second, first, third], &environment).unwrap().config;
-    assert_eq!(config.http.external_url.unwrap().as_str(), "https://c");
+    assert_eq!(config.http.external_url.unwrap().base(), "https://c");
     assert_eq!(config.http.allowed_origins, ["http://x", "http://y"]);
     assert_eq!(config.build.broken_talos_versions.len(), 2);
     assert!(config.secure_boot.enabled);
@@ -103,7 +103,7 @@ fn later_sources_and_the_environment_go_first() {
     );
     // Case says nothing, as in the reference.
     let config = read(&[("a.yaml", "HTTP:\n  externalurl: http://a\n")], &[]).unwrap().config;
-    assert_eq!(config.http.external_url.unwrap().as_str(), "http://a");
+    assert_eq!(config.http.external_url.unwrap().base(), "http://a");
     // Another prefix, as the reference takes it.
     let source = Source::from("env=FACTORY_".to_owned());
     let config = load(&[source], variables(&[("FACTORY_LOG_LEVEL", "warn")])).unwrap().config;
@@ -194,7 +194,7 @@ fn the_program_checks_a_configuration_and_ends() {
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(0), "{err}");
     let shown: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(shown["http"]["externalURL"], "https://factory.example");
+    assert_eq!(shown["http"]["externalURL"], "https://factory.example/");
     assert_eq!(shown["log"]["level"], "warn");
     assert!(err.contains("`cache.oci.registry` has no effect: "), "{err}");
 

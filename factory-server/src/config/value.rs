@@ -19,7 +19,7 @@ pub struct ListenAddr {
     port: u16,
 }
 
-/// An address on the web: `http` or `https` and a host, perhaps a path, without a slash at the end.
+/// An address on the web: `http` or `https` and a host, perhaps a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Url(String);
@@ -96,7 +96,12 @@ impl fmt::Display for ListenAddr {
 }
 
 impl Url {
-    /// Its text, without a slash at the end.
+    /// Its text, without a slash at the end: what paths are appended to.
+    pub fn base(&self) -> &str {
+        self.0.trim_end_matches('/')
+    }
+
+    /// Its text as it was configured.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -114,7 +119,7 @@ impl FromStr for Url {
         if !http || !host || user || uri.query().is_some() || text.contains('#') {
             return Err(wrong());
         }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -177,13 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn addresses_on_the_web_lose_their_last_slash() {
+    fn paths_are_appended_to_addresses_without_their_last_slash() {
         for (text, want) in [
             ("https://factory.example/", "https://factory.example"),
             ("http://[::1]:8080", "http://[::1]:8080"),
             ("https://example/factory/", "https://example/factory"),
         ] {
-            assert_eq!(text.parse::<Url>().unwrap().as_str(), want);
+            let url: Url = text.parse().unwrap();
+            assert_eq!((url.base(), url.as_str()), (want, text));
         }
         for text in [
             "",
