@@ -162,6 +162,12 @@ pub enum Error {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// An image whose configuration names fewer layers than its manifest.
+    #[error("the configuration of image `{image}` names fewer layers than its manifest")]
+    DiffIds {
+        /// The image.
+        image: String,
+    },
     /// An image that names a blob by something else than a SHA-256.
     #[error("image `{image}` names a blob that cannot be looked up")]
     ImageDigest {
@@ -253,6 +259,9 @@ pub enum Error {
     /// A path that no tree can hold.
     #[error(transparent)]
     Tree(#[from] extent::TreeError),
+    /// A tar archive that cannot be written.
+    #[error(transparent)]
+    Tar(#[from] formats::tar::Error),
     /// Something that will be there, and is not yet.
     #[error("{what} is not there yet")]
     NotYet {
@@ -333,6 +342,7 @@ impl Error {
             Self::Store(error) => store_kind(error),
             Self::Scratch { source } => io_kind(source),
             Self::Document { .. }
+            | Self::DiffIds { .. }
             | Self::ImageDigest { .. }
             | Self::LayerMediaType { .. }
             | Self::Layer { .. }
@@ -345,6 +355,7 @@ impl Error {
             | Self::Squashfs(_)
             | Self::Pe(_)
             | Self::Cpio(_)
+            | Self::Tar(_)
             | Self::Fat(_)
             | Self::Gpt(_)
             | Self::Tree(_) => reading(self).unwrap_or(Kind::Assembly),

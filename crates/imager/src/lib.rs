@@ -39,7 +39,10 @@ pub use factory::{Factory, Planned, Planning, Resolved};
 pub use loader::loader_conf;
 pub use lock::Lock;
 pub use os_release::os_release;
-pub use plan::{Artifact, EPOCH, PLANNER_REVISION, plan};
+pub use plan::{
+    Artifact, CONFIG, EPOCH, INDEX, Installer, InstallerLayer, MANIFEST, PLANNER_REVISION, installer,
+    installer_index, plan,
+};
 pub use platform::Platform;
 pub use profile::Profile;
 pub use quirks::Quirks;

@@ -30,6 +30,33 @@ pub struct Lock {
     /// The modules of all, where an extension has some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modules: Option<LockedModules>,
+    /// What an installer image is built on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installer: Option<LockedInstaller>,
+}
+
+/// The base of an installer image, and the digest of the layer over it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LockedInstaller {
+    /// The manifest of the base.
+    pub base: Digest,
+    /// What the base runs, and with which environment: the `config` of an OCI configuration.
+    pub config: serde_json::Value,
+    /// The layers of the base, bottom first.
+    pub layers: Vec<LockedLayer>,
+    /// The layer with the boot files. It is not in the store; its digest follows from the rest of the lock.
+    pub boot: Descriptor,
+}
+
+/// A layer of a base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedLayer {
+    /// The media type.
+    pub media_type: String,
+    /// Its bytes, as they are transferred.
+    pub blob: Descriptor,
+    /// The digest of the archive in it.
+    pub diff_id: Digest,
 }
 
 /// What a machine can read about its schematic.
@@ -103,6 +130,17 @@ impl Lock {
         Digest::of(&serde_json::to_vec(self).expect("a lock has text for keys and finite numbers"))
     }
 
+    /// The name of the installer image, as clients of the registry write it: `aws-installer/<schematic>`.
+    pub(crate) fn installer_name(&self) -> String {
+        let platform = match self.asset.platform() {
+            crate::Platform::Metal => String::new(),
+            platform => format!("{platform}-"),
+        };
+        let secure_boot = if self.asset.is_secure_boot() { "-secureboot" } else { "" };
+        let schematic = self.schematic.as_ref().map(|locked| Digest::of(locked.canonical.as_bytes()).hex());
+        format!("{platform}installer{secure_boot}/{}", schematic.unwrap_or_default())
+    }
+
     /// The blobs that the asset may be read from, each with a word for it.
     pub fn blobs(&self) -> Vec<(Digest, String)> {
         let mut blobs = Vec::new();
@@ -135,6 +173,9 @@ impl Lock {
         }
         if let Some(modules) = &self.modules {
             add(modules.layer.digest, "modules.dep");
+        }
+        for layer in self.installer.iter().flat_map(|installer| &installer.layers) {
+            add(layer.blob.digest, "installer base");
         }
         blobs
     }

@@ -5,7 +5,7 @@
 use schematics::{Schematic, Text};
 
 use crate::profile::{Bootloader, DiskFormat, EnrollKeys, IsoOptions, MetaContent, OutFormat, OutputKind};
-use crate::{Asset, AssetKind, Distribution, Error, Profile, Version};
+use crate::{Asset, AssetKind, Distribution, Error, Profile, Quirks, Version};
 
 /// Bytes in a sector that disks can have.
 const SECTOR_SIZES: [(u64, &str); 2] = [(512, "512"), (4096, "4096")];
@@ -75,7 +75,7 @@ impl Request {
         if overlay && has_initramfs {
             return Err(not_yet("a board's overlay"));
         }
-        is_there_yet(asset, &profile)?;
+        is_there_yet(asset, &profile, quirks)?;
         Ok(Self { version: version.clone(), asset, distribution, profile, extensions })
     }
 
@@ -124,10 +124,9 @@ fn choose_boot(
 }
 
 /// Refuses what will be made later, by name.
-fn is_there_yet(asset: Asset, profile: &Profile) -> Result<(), Error> {
+fn is_there_yet(asset: Asset, profile: &Profile, quirks: Quirks) -> Result<(), Error> {
     match asset.kind() {
         AssetKind::Iso => return Err(not_yet("an ISO image")),
-        AssetKind::Installer => return Err(not_yet("an installer image")),
         AssetKind::Image { format, packing } => {
             if format != DiskFormat::Raw {
                 return Err(not_yet(format!("a disk image in the format `{format}`")));
@@ -136,7 +135,14 @@ fn is_there_yet(asset: Asset, profile: &Profile) -> Result<(), Error> {
                 return Err(not_yet(format!("a disk image packed as `{packing}`")));
             }
         }
-        AssetKind::Kernel | AssetKind::Cmdline | AssetKind::Initramfs | AssetKind::Uki => {}
+        AssetKind::Installer if !quirks.has_unified_installer() => {
+            return Err(not_yet("an installer image of a version before 1.10"));
+        }
+        AssetKind::Kernel
+        | AssetKind::Cmdline
+        | AssetKind::Initramfs
+        | AssetKind::Uki
+        | AssetKind::Installer => {}
     }
     if asset.is_secure_boot() && asset.kind() != AssetKind::Cmdline {
         return Err(not_yet("an image signed for secure boot"));
@@ -262,7 +268,7 @@ mod tests {
     fn what_is_not_there_yet_says_so() {
         for (yaml, version, path, expected) in [
             ("{}", "13.1.0", "metal-amd64.iso", "an ISO image"),
-            ("{}", "13.1.0", "installer-amd64.tar", "an installer image"),
+            ("{}", "1.9.0", "installer-amd64.tar", "an installer image of a version before 1.10"),
             ("{}", "13.1.0", "metal-amd64.qcow2", "a disk image in the format `qcow2`"),
             ("{}", "13.1.0", "metal-amd64.raw.xz", "a disk image packed as `.xz`"),
             ("{}", "13.1.0", "gcp-amd64.raw.tar.gz", "a disk image packed as `.tar.gz`"),

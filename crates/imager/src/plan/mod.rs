@@ -7,6 +7,7 @@
 
 mod disk;
 mod initramfs;
+mod installer;
 mod uki;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use formats::{squashfs, zstd};
 
 use self::disk::{BootFiles, Disk, disk};
 use self::initramfs::{Initramfs, initramfs};
+pub use self::installer::{CONFIG, INDEX, Installer, InstallerLayer, MANIFEST, installer_index};
 use self::uki::{Uki, profiles, uki};
 use crate::profile::OutFormat;
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
 /// Changes whenever the same lock would give other bytes.
 pub const PLANNER_REVISION: u32 = 1;
 
-/// The time of everything that has one: 1 June 2019, 21:21:32 UTC, which is the reference's.
+/// The time of everything that has one: 1 June 2019, 21:34:52 UTC, which is the reference's.
 pub const EPOCH: u32 = 1_559_424_892;
 
 /// An asset, described.
@@ -59,11 +61,26 @@ pub fn plan(resolved: &Resolved) -> Result<Artifact, Error> {
             let disk = planner.disk()?;
             if packing == OutFormat::Zst { planner.frame(&disk)? } else { disk }
         }
-        AssetKind::Iso | AssetKind::Installer => {
-            return Err(Error::NotYet { what: format!("`{}`", lock.asset) });
+        AssetKind::Installer => {
+            let name = format!("{}:{}", lock.installer_name(), lock.version);
+            installer::archive(&planner.installer()?, &name)?
         }
+        AssetKind::Iso => return Err(Error::NotYet { what: format!("`{}`", lock.asset) }),
     };
     Ok(Artifact { name: lock.asset.to_string(), media_type: lock.asset.media_type(), extents })
+}
+
+/// The installer image that `resolved` describes, in parts. Reads nothing.
+///
+/// # Errors
+/// Those of [`plan`]; `Missing` when something else was resolved.
+pub fn installer(resolved: &Resolved) -> Result<Installer, Error> {
+    Planner::new(resolved)?.installer()
+}
+
+/// The layer with the boot files, before its digest is known.
+pub(crate) fn boot_layer(resolved: &Resolved) -> Result<ExtentMap, Error> {
+    Planner::new(resolved)?.boot_layer()
 }
 
 /// A lock being planned.
@@ -142,12 +159,23 @@ impl<'a> Planner<'a> {
         })
     }
 
+    fn systemd_boot(&self) -> Result<ExtentMap, Error> {
+        Ok(blob(self.files()?.systemd_boot.as_ref().ok_or(Error::Missing { what: "systemd-boot" })?))
+    }
+
+    fn boot_layer(&self) -> Result<ExtentMap, Error> {
+        installer::boot_layer(self.lock.asset.arch(), self.systemd_boot()?, self.uki()?)
+    }
+
+    fn installer(&self) -> Result<Installer, Error> {
+        let locked = self.lock.installer.as_ref().ok_or(Error::Missing { what: "installer base" })?;
+        Ok(installer::installer(self.lock.asset.arch(), locked, self.boot_layer()?))
+    }
+
     fn disk(&self) -> Result<ExtentMap, Error> {
         let profile = &self.lock.profile;
         let options =
             profile.output.image_options.as_ref().ok_or(Error::Missing { what: "image options" })?;
-        let systemd_boot =
-            self.files()?.systemd_boot.as_ref().ok_or(Error::Missing { what: "systemd-boot" })?;
         let sector_size = match options.sector_size {
             0 => 512,
             size => u32::try_from(size).unwrap_or(u32::MAX),
@@ -158,7 +186,7 @@ impl<'a> Planner<'a> {
             quirks: self.quirks,
             boot: BootFiles {
                 arch: self.lock.asset.arch(),
-                systemd_boot: blob(systemd_boot),
+                systemd_boot: self.systemd_boot()?,
                 uki: self.uki()?,
                 uki_name: &format!("{}-{}", self.distribution.name, self.lock.version),
                 // Keys are enrolled only where there are keys.

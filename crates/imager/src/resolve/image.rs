@@ -30,6 +30,7 @@ pub(super) struct Image {
     pub name: String,
     /// Its manifest.
     pub manifest: Digest,
+    config: oci::Descriptor,
     layers: Vec<oci::Descriptor>,
 }
 
@@ -64,7 +65,20 @@ impl Image {
                 return Err(no_platform());
             }
         }
-        Ok(Self { name: name.to_owned(), manifest, layers: parsed.layers().clone() })
+        let (config, layers) = (parsed.config().clone(), parsed.layers().clone());
+        Ok(Self { name: name.to_owned(), manifest, config, layers })
+    }
+
+    /// The descriptors of the layers, bottom first.
+    pub fn layer_descriptors(&self) -> &[oci::Descriptor] {
+        &self.layers
+    }
+
+    /// The configuration.
+    pub fn config(&self, store: &Store) -> Result<ImageConfiguration, Error> {
+        let bytes = store.bytes(&digest_of(&self.name, &self.config)?, DOCUMENT_LEN_MAX)?;
+        let wrong = |source| Error::Document { image: self.name.clone(), what: "configuration", source };
+        serde_json::from_slice(&bytes).map_err(wrong)
     }
 
     /// The trees of the layers, bottom first. Their files are ranges of blobs.

@@ -7,6 +7,7 @@ mod boot_files;
 mod catalogue;
 mod extension;
 mod image;
+mod installer;
 pub(crate) mod memory;
 mod modules;
 mod overlays;
@@ -37,6 +38,8 @@ const IMAGER: &str = "siderolabs/imager";
 const EXTENSIONS: &str = "siderolabs/extensions";
 /// Where a version's catalogue of overlays is.
 const OVERLAYS: &str = "siderolabs/overlays";
+/// Where a version's base of installer images is.
+const INSTALLER_BASE: &str = "siderolabs/installer-base";
 /// Where a version's command-line clients are.
 const TALOSCTL: &str = "siderolabs/talosctl-all";
 /// Before it there was no image factory.
@@ -185,8 +188,16 @@ impl Resolver {
             schematic,
             extensions,
             modules,
+            installer: None,
         };
-        Ok(Resolved { lock, stub })
+        let mut resolved = Resolved { lock, stub };
+        if request.asset.kind() == AssetKind::Installer {
+            let (name, digest) = self.source(INSTALLER_BASE, &request.version)?;
+            let base = Image::open(&self.store, &name, digest, request.asset.arch())?;
+            let boot = crate::plan::boot_layer(&resolved)?;
+            resolved.lock.installer = Some(installer::installer(&self.store, &base, &boot)?);
+        }
+        Ok(resolved)
     }
 
     /// The boot files of the version, for the kinds that carry some.

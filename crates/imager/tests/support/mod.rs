@@ -162,6 +162,10 @@ impl Made {
                 (name, self.index(&manifests))
             })
             .collect();
+        let bases = Arch::ALL.map(|arch| {
+            (arch, self.manifest(arch, &[tree(&[("usr/bin/installer", arch.name().as_bytes())])]))
+        });
+        self.tag("siderolabs/installer-base", VERSION, &self.index(&bases));
         images.push(("broken", self.manifest(Arch::Amd64, &[tree(&[("manifest.yaml", b"version: x")])])));
         self.catalogue(VERSION, &images);
     }
@@ -189,18 +193,21 @@ impl Made {
 
     /// The manifest of an image for `arch` with the layers `layers`.
     pub fn manifest(&self, arch: Arch, layers: &[Tree]) -> Descriptor {
-        let config = json!({
-            "architecture": arch.name(), "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
-        });
-        let config = self.document(&config);
         let layers: Vec<_> = layers
             .iter()
             .map(|tree| {
                 let mut bytes = Vec::new();
                 self.store.write_to(&tar::archive(tree, 0).unwrap(), &mut bytes).unwrap();
-                descriptor(&self.store.put_bytes(&bytes).unwrap(), "application/vnd.oci.image.layer.v1.tar")
+                self.store.put_bytes(&bytes).unwrap()
             })
             .collect();
+        let diff_ids: Vec<String> = layers.iter().map(|layer| layer.digest.to_string()).collect();
+        let config = self.document(&json!({
+            "architecture": arch.name(), "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "config": {"Entrypoint": ["/bin/installer"], "Labels": {"b": "2", "a": "1"}},
+        }));
+        let layers: Vec<_> =
+            layers.iter().map(|layer| descriptor(layer, "application/vnd.oci.image.layer.v1.tar")).collect();
         self.document(&json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
