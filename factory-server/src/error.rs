@@ -72,6 +72,11 @@ impl Error {
         Self { reason, ..self }
     }
 
+    /// Whether it is the request that is wrong, and not what is here.
+    pub fn is_clients(&self) -> bool {
+        self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
+    }
+
     /// The fault is here.
     fn internal(error: &dyn StdError) -> Self {
         let cause = Some(chain(error));

@@ -20,6 +20,7 @@ pub mod precondition;
 mod problem;
 mod pxe;
 pub mod range;
+mod registry;
 mod representation;
 mod routes;
 mod schematic;

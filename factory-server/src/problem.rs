@@ -12,13 +12,16 @@
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::access::X_REQUEST_ID;
+use crate::registry;
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -45,6 +48,7 @@ pub struct Document<'a> {
 /// Gives an error the form that its request accepts.
 pub async fn formed(request: Request, next: Next) -> Response {
     let wants_document = accepts(request.headers());
+    let is_registry = registry::is_registry(request.uri());
     let request_id = request.headers().get(X_REQUEST_ID).cloned();
     let is_head = request.method() == axum::http::Method::HEAD;
     let mut response = next.run(request).await;
@@ -53,7 +57,10 @@ pub async fn formed(request: Request, next: Next) -> Response {
     };
     let status = response.status();
     let request_id = request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let (media_type, body) = if wants_document {
+    let (media_type, body) = if is_registry {
+        let error = json!({"code": oci_code(reason, status), "message": text, "detail": {"reason": reason}});
+        ("application/json", json!({"errors": [error]}).to_string())
+    } else if wants_document {
         let title = status.canonical_reason().unwrap_or_default();
         let (r#type, status) = ("about:blank", status.as_u16());
         let document = Document { r#type, title, status, detail: &text, reason, request_id };
@@ -70,6 +77,23 @@ pub async fn formed(request: Request, next: Next) -> Response {
     headers.append(VARY, HeaderValue::from_static("Accept"));
     *response.body_mut() = if is_head { Body::empty() } else { Body::from(body) };
     response
+}
+
+/// The code that clients of registries know.
+///
+/// Source: OCI distribution specification 1.1, error codes.
+fn oci_code(reason: &str, status: StatusCode) -> &'static str {
+    match reason {
+        "schematic-not-found" | "name-unknown" => "NAME_UNKNOWN",
+        "name-invalid" | "invalid-asset" => "NAME_INVALID",
+        "version-not-available" | "manifest-unknown" => "MANIFEST_UNKNOWN",
+        "blob-unknown" => "BLOB_UNKNOWN",
+        "digest-invalid" => "DIGEST_INVALID",
+        "not-implemented" | "not-supported" | "method-not-allowed" => "UNSUPPORTED",
+        _ if status == StatusCode::NOT_FOUND => "NAME_UNKNOWN",
+        _ if status.is_client_error() => "MANIFEST_INVALID",
+        _ => "UNKNOWN",
+    }
 }
 
 /// Whether the request names the document's media type. `*/*` is what clients send that do not care: they get text.

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::error::Error;
 use crate::site::{Service, Site};
-use crate::{access, cors, document, image, openapi, problem, pxe, schematic, talosctl, version};
+use crate::{access, cors, document, image, openapi, problem, pxe, registry, schematic, talosctl, version};
 
 /// Everything that is answered, by `factory`, as `site` wants it.
 pub fn routes(factory: Factory, site: Site) -> Router {
@@ -35,10 +35,11 @@ pub fn routes(factory: Factory, site: Site) -> Router {
         .route("/", get(document::index))
         .route("/llms.txt", get(document::llms))
         .merge(openapi::routes(document))
+        .merge(registry::routes())
         .fallback(|| async { Error::no_route() })
         .method_not_allowed_fallback(|| async { Error::no_method() })
         .layer(cors)
         .layer(middleware::from_fn(problem::formed))
         .layer(middleware::from_fn_with_state(site.metrics.clone(), access::logged))
-        .with_state(Service { factory, site: Arc::new(site) })
+        .with_state(Service { factory, site: Arc::new(site), registry: Arc::default() })
 }

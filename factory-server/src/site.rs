@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imager::{Factory, Version};
 
 use crate::metrics::Metrics;
+use crate::registry;
 
 /// What the handlers need to know of the configuration.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Service {
     pub factory: Factory,
     /// The site.
     pub site: Arc<Site>,
+    /// What the registry remembers.
+    pub registry: Arc<registry::Memory>,
 }
 
 impl Default for Site {

@@ -13,7 +13,7 @@ use tracing::{Instrument as _, Span, debug_span};
 
 use crate::resolve::Resolver;
 use crate::resolve::memory::Memory;
-use crate::{Artifact, Asset, Checksum, Error, Lock, Offer, OverlayOffer, Version};
+use crate::{Artifact, Asset, AssetKind, Checksum, Error, Installer, Lock, Offer, OverlayOffer, Version};
 
 /// Resolves requests against a store. Cheap to clone; clones share what they remember.
 ///
@@ -162,6 +162,13 @@ impl Factory {
         version: &Version,
         asset: &Asset,
     ) -> Result<Resolved, Error> {
+        // The layer of an installer image is hashed: work of whole processors, as many at a time as there are.
+        let _turn = match asset.kind() {
+            AssetKind::Installer => {
+                Some(self.hashing.acquire().await.expect("the semaphore is never closed"))
+            }
+            _ => None,
+        };
         let span = debug_span!("resolve", schematic = %schematic.id(), %version, %asset);
         let (schematic, version, asset) = (schematic.clone(), version.clone(), *asset);
         self.run(move |resolver| {
@@ -209,6 +216,15 @@ impl Factory {
             Ok(Planning { planned, is_remembered, waited })
         })
         .await
+    }
+
+    /// The installer image that `resolved` describes, in parts.
+    ///
+    /// # Errors
+    /// Those of [`crate::installer`].
+    pub async fn installer(&self, resolved: Resolved) -> Result<Installer, Error> {
+        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
+        self.run(move |_| crate::installer(&resolved)).await
     }
 
     /// Keeps `schematic`: its canonical form is the blob that its id names.

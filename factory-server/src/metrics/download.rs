@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use store::Chunks;
 use tracing::Span;
 
-use super::labels::{AssetLabels, KindLabels, TALOSCTL};
+use super::labels::{AssetLabels, BLOB, KindLabels, TALOSCTL};
 use super::{InFlight, Metrics, Reason, Stage};
 
 /// What counts a download, before it has begun.
@@ -39,7 +39,16 @@ pub struct Counted {
 impl Download {
     /// A download of a command-line client.
     pub(crate) fn of_talosctl(metrics: &Metrics) -> Self {
-        let bytes = metrics.0.streamed_bytes.get_or_create_owned(&KindLabels { output_kind: TALOSCTL });
+        Self::of_kind(metrics, TALOSCTL)
+    }
+
+    /// A download of a blob of an image.
+    pub(crate) fn of_blob(metrics: &Metrics) -> Self {
+        Self::of_kind(metrics, BLOB)
+    }
+
+    fn of_kind(metrics: &Metrics, output_kind: &'static str) -> Self {
+        let bytes = metrics.0.streamed_bytes.get_or_create_owned(&KindLabels { output_kind });
         Self { metrics: metrics.clone(), bytes: vec![bytes], errors: None }
     }
 

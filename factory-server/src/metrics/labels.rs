@@ -64,6 +64,8 @@ pub struct RequestLabels {
 
 /// The label of a download of a command-line client, which is no asset.
 pub const TALOSCTL: &str = "talosctl";
+/// The label of a download of a blob of an image.
+pub const BLOB: &str = "blob";
 /// What stands for a text that is the client's.
 pub const OTHER: &str = "other";
 
@@ -87,7 +89,7 @@ impl KindLabels {
     /// All there are.
     pub fn all() -> impl Iterator<Item = Self> {
         let kinds = OutputKind::ALL.iter().filter(|kind| !kind.is_zero()).map(|kind| kind.name());
-        kinds.chain([TALOSCTL]).map(|output_kind| Self { output_kind })
+        kinds.chain([TALOSCTL, BLOB]).map(|output_kind| Self { output_kind })
     }
 }
 

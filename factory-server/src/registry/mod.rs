@@ -1,0 +1,285 @@
+//! The OCI registry: installer images, put together while they are pulled, and the source images of the store.
+//!
+//! ```text
+//! tag ──▶ version ──resolve──▶ locks ──plan──▶ index, manifests, configurations, layers ──▶ the one that is asked for
+//! ```
+//!
+//! Read-only. What a tag stands for is computed from the plan and never stored; a layer is hashed when its manifest is asked
+//! for the first time, and streamed as every asset is.
+//!
+//! Source: OCI distribution specification 1.1 (pull, content discovery), OCI image specification 1.1.
+
+mod name;
+mod published;
+mod source;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LINK};
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use extent::{Digest, ExtentMap};
+use imager::{Arch, Factory, INDEX, Version};
+use schematics::Schematic;
+use serde::Deserialize;
+use serde_json::json;
+
+use self::name::{ImageName, Repository, Wanted};
+use self::published::{Document, Published};
+use crate::error::Error;
+use crate::metrics::{Download, Metrics};
+use crate::precondition::ETag;
+use crate::representation::Representation;
+use crate::site::{Service, Site};
+use crate::{cache, schematic};
+
+pub use self::published::Memory;
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// Docker's name for an index, which clients accept that know no other.
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Tags in one answer, unless fewer are asked for.
+const TAGS_MAX: usize = 1000;
+
+/// What the query may say.
+#[derive(Debug, Default, Deserialize)]
+struct Page {
+    /// How many tags at most.
+    n: Option<usize>,
+    /// The tag before the first.
+    last: Option<String>,
+    /// The only type of referrers that is wanted.
+    #[serde(rename = "artifactType")]
+    artifact_type: Option<String>,
+}
+
+/// A request to the registry.
+struct Request {
+    factory: Factory,
+    site: Arc<Site>,
+    metrics: Metrics,
+    memory: Arc<Memory>,
+    page: Page,
+    method: Method,
+    headers: HeaderMap,
+}
+
+/// Everything below `/v2`.
+pub fn routes() -> Router<Service> {
+    let ping = || async { ([(API_VERSION, "registry/2.0")], "") };
+    Router::new().route("/v2", get(ping)).route("/v2/", get(ping)).route("/v2/{*path}", get(answer))
+}
+
+async fn answer(
+    State(Service { factory, site, registry }): State<Service>,
+    Path(path): Path<String>,
+    query: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let Query(page) = query?;
+    let (repository, wanted) = name::parse(path.trim_matches('/'))?;
+    let metrics = site.metrics.clone();
+    let request = Request { factory, site, metrics, memory: registry, page, method, headers };
+    let mut response = match repository {
+        Repository::Installer { image, schematic } => request.installer(&image, &schematic, wanted).await?,
+        Repository::Source(repository) => request.source(&repository, wanted).await?,
+    };
+    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    Ok(response)
+}
+
+impl Request {
+    /// Answers for an installer image.
+    async fn installer(&self, image: &ImageName, id: &str, wanted: Wanted) -> Result<Response, Error> {
+        let schematic = schematic::find(&self.factory, &self.metrics, id).await?;
+        // Before any version is looked at: the platform may not exist.
+        image.asset(Arch::Amd64).or_else(|_| image.asset(Arch::Arm64))?;
+        match wanted {
+            Wanted::Tag(tag) => {
+                let (version, arch) = self.version(&tag).await?;
+                let published = self.memory.published(&self.factory, &schematic, image, &version).await?;
+                let digest = self.choose(&published, arch)?;
+                self.document(&published, digest, cache::CATALOGUE).await
+            }
+            Wanted::Manifest(digest) => {
+                let published = self.find(&schematic, image, digest).await?;
+                let published =
+                    published.filter(|all| all.document(&digest).is_some_and(|one| one.is_manifest));
+                let published = published.ok_or_else(|| unknown_manifest(&digest))?;
+                self.document(&published, digest, cache::IMMUTABLE).await
+            }
+            Wanted::Blob(digest) => {
+                let published = self.find(&schematic, image, digest).await?;
+                let published = published.ok_or_else(|| unknown_blob(&digest))?;
+                self.document(&published, digest, cache::IMMUTABLE).await
+            }
+            Wanted::Referrers(_) => Ok(self.referrers()),
+            Wanted::Tags => {
+                let mut tags: Vec<String> = self.versions().await?.iter().map(ToString::to_string).collect();
+                tags.sort();
+                Ok(self.tags(&format!("{image}/{id}"), &tags))
+            }
+        }
+    }
+
+    /// The versions that are offered, ascending.
+    async fn versions(&self) -> Result<Vec<Version>, Error> {
+        let mut versions = self.factory.versions().await?;
+        versions.retain(|version| self.site.offers(version));
+        Ok(versions)
+    }
+
+    /// The version that `tag` names, and the architecture if it names one: `latest`, `v1.2.3`, `1.2.3`, `v1.2.3-arm64`.
+    async fn version(&self, tag: &str) -> Result<(Version, Option<Arch>), Error> {
+        let (tag, arch) = Arch::ALL
+            .into_iter()
+            .find_map(|arch| Some((tag.strip_suffix(arch.name())?.strip_suffix('-')?, Some(arch))))
+            .unwrap_or((tag, None));
+        if tag == "latest" {
+            let versions = self.versions().await?;
+            let newest = versions.into_iter().rfind(|version| !version.is_prerelease());
+            let newest = newest
+                .ok_or_else(|| Error::not_found("there is no version yet").because("manifest-unknown"))?;
+            return Ok((newest, arch));
+        }
+        let version = tag.parse().map_err(|_| {
+            let text = format!("there is no tag `{tag}`: tags are versions, as `v1.2.3`, and `latest`");
+            Error::not_found(text).because("manifest-unknown")
+        })?;
+        Ok((version, arch))
+    }
+
+    /// The index, unless one architecture is asked for, or the client knows no indices.
+    fn choose(&self, published: &Published, arch: Option<Arch>) -> Result<Digest, Error> {
+        let mut accepted =
+            self.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+        let any = accepted.peek().is_none()
+            || accepted.any(|value| {
+                [INDEX, DOCKER_LIST, "*/*", "application/*"].iter().any(|one| value.contains(one))
+            });
+        let wanted = match arch {
+            None if any => return Ok(published.index),
+            None => Arch::Amd64,
+            Some(arch) => arch,
+        };
+        let found = published.manifests.iter().find(|(arch, _)| *arch == wanted);
+        found.map(|(_, digest)| *digest).ok_or_else(|| {
+            Error::not_found(format!("there is no installer for {wanted}")).because("manifest-unknown")
+        })
+    }
+
+    async fn find(
+        &self,
+        schematic: &Schematic,
+        image: &ImageName,
+        digest: Digest,
+    ) -> Result<Option<Arc<Published>>, Error> {
+        let versions = self.versions().await?;
+        self.memory.find(&self.factory, schematic, image, &versions, digest).await
+    }
+
+    async fn document(
+        &self,
+        published: &Published,
+        digest: Digest,
+        cache_control: &'static str,
+    ) -> Result<Response, Error> {
+        let document = published.document(&digest).ok_or_else(|| unknown_blob(&digest))?.clone();
+        self.stream(document, digest, cache_control).await
+    }
+
+    /// Answers with `document`.
+    async fn stream(
+        &self,
+        document: Document,
+        digest: Digest,
+        cache_control: &'static str,
+    ) -> Result<Response, Error> {
+        let Document { media_type, extents, is_manifest } = document;
+        let media_type = HeaderValue::from_str(&media_type).map_err(|_| unknown_manifest(&digest))?;
+        let representation = Representation {
+            map: extents,
+            etag: ETag::of(digest),
+            media_type: "application/octet-stream",
+            disposition: None,
+            cache_control,
+        };
+        let answer = representation.answer(&self.method, &self.headers);
+        let store = self.factory.store();
+        let is_ok = answer.status.is_success();
+        let mut response = if is_manifest {
+            answer.stream(store, &self.method).await?
+        } else {
+            answer.download(store, &self.method, Download::of_blob(&self.metrics)).await?
+        };
+        let headers = response.headers_mut();
+        if is_ok && is_manifest {
+            headers.insert(CONTENT_TYPE, media_type);
+        }
+        let digest = HeaderValue::from_str(&digest.to_string()).expect("a digest is visible ASCII");
+        headers.insert(CONTENT_DIGEST, digest);
+        Ok(response)
+    }
+
+    /// A page of `tags`, which are sorted.
+    fn tags(&self, repository: &str, tags: &[String]) -> Response {
+        let after = |tag: &&String| self.page.last.as_ref().is_none_or(|last| *tag > last);
+        let rest: Vec<&String> = tags.iter().filter(after).collect();
+        let count = self.page.n.unwrap_or(TAGS_MAX).min(TAGS_MAX);
+        let page: Vec<&String> = rest.iter().take(count).copied().collect();
+        let body = json!({"name": repository, "tags": page});
+        let mut response = json_answer(&self.method, "application/json", &body);
+        if let Some(last) = page.last().filter(|_| page.len() < rest.len()) {
+            // Tags and names are made of letters that need no escape.
+            let link = format!("</v2/{repository}/tags/list?n={count}&last={last}>; rel=\"next\"");
+            let link = HeaderValue::from_str(&link).expect("tags are visible ASCII");
+            response.headers_mut().insert(LINK, link);
+        }
+        response
+    }
+
+    /// What refers to an image: nothing yet.
+    fn referrers(&self) -> Response {
+        let body = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []});
+        let mut response = json_answer(&self.method, INDEX, &body);
+        if self.page.artifact_type.is_some() {
+            response.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+        }
+        response
+    }
+}
+
+/// An answer with a document that is made here.
+fn json_answer(method: &Method, media_type: &'static str, body: &serde_json::Value) -> Response {
+    let text = serde_json::to_vec(body).expect("a value can be written");
+    let map = ExtentMap::inline(text.clone());
+    let representation = Representation {
+        etag: ETag::of(map.id()),
+        map,
+        media_type,
+        disposition: None,
+        cache_control: cache::CATALOGUE,
+    };
+    let answer = representation.answer(method, &HeaderMap::new());
+    let body = if method == Method::HEAD { Vec::new() } else { text };
+    (answer.status, answer.headers, body).into_response()
+}
+
+fn unknown_manifest(digest: &Digest) -> Error {
+    Error::not_found(format!("there is no manifest {digest} here")).because("manifest-unknown")
+}
+
+fn unknown_blob(digest: &Digest) -> Error {
+    Error::not_found(format!("there is no blob {digest} here")).because("blob-unknown")
+}
+
+/// Whether errors of `uri` have the registry's form.
+pub fn is_registry(uri: &Uri) -> bool {
+    uri.path() == "/v2" || uri.path().starts_with("/v2/")
+}

@@ -1,0 +1,169 @@
+//! What one tag of an installer image stands for: every document and every layer, by digest.
+//!
+//! Nothing of it is kept: it follows from two locks, and is put together again when it was forgotten. Who asks for a digest
+//! that is not known here (another process gave it out) is answered by going through the versions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use extent::{Digest, ExtentMap};
+use futures::future::try_join_all;
+use imager::{Arch, CONFIG, Factory, INDEX, Installer, MANIFEST, Resolved, Version};
+use schematics::{Schematic, SchematicId};
+
+use super::name::ImageName;
+use crate::error::Error;
+
+/// An index and all that it names.
+#[derive(Debug)]
+pub struct Published {
+    /// The index of all architectures.
+    pub index: Digest,
+    /// The manifest for each.
+    pub manifests: Vec<(Arch, Digest)>,
+    documents: HashMap<Digest, Document>,
+}
+
+/// Bytes with a digest.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The media type.
+    pub media_type: String,
+    /// The bytes.
+    pub extents: ExtentMap,
+    /// Whether it is asked for as a manifest.
+    pub is_manifest: bool,
+}
+
+/// What was put together of late.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// By the locks.
+    published: Mutex<HashMap<Vec<Digest>, Arc<Published>>>,
+    /// Which version a digest belongs to.
+    places: Mutex<HashMap<(SchematicId, ImageName, Digest), Version>>,
+}
+
+/// Some 800 KiB each.
+const PUBLISHED_MAX: usize = 32;
+/// Some 200 bytes each.
+const PLACES_MAX: usize = 50_000;
+
+impl Published {
+    fn of(installers: &[Installer]) -> Self {
+        let index = imager::installer_index(installers);
+        let mut documents = HashMap::new();
+        let mut put = |digest: Digest, media_type: &str, extents: ExtentMap, is_manifest: bool| {
+            let media_type = media_type.to_owned();
+            documents.insert(digest, Document { media_type, extents, is_manifest });
+        };
+        for installer in installers {
+            put(installer.digest(), MANIFEST, ExtentMap::inline(installer.manifest.clone()), true);
+            let config = installer.config.clone();
+            put(Digest::of(&config), CONFIG, ExtentMap::inline(config), false);
+            for layer in &installer.layers {
+                put(layer.descriptor.digest, &layer.media_type, layer.extents.clone(), false);
+            }
+        }
+        let digest = Digest::of(&index);
+        put(digest, INDEX, ExtentMap::inline(index), true);
+        let manifests = installers.iter().map(|installer| (installer.arch, installer.digest())).collect();
+        Self { index: digest, manifests, documents }
+    }
+
+    /// The document `digest`, if it is one of these.
+    pub fn document(&self, digest: &Digest) -> Option<&Document> {
+        self.documents.get(digest)
+    }
+}
+
+impl Memory {
+    /// What `image` of `schematic` is in `version`: for every architecture that the version has.
+    pub async fn published(
+        &self,
+        factory: &Factory,
+        schematic: &Schematic,
+        image: &ImageName,
+        version: &Version,
+    ) -> Result<Arc<Published>, Error> {
+        let resolved = resolved(factory, schematic, image, version).await?;
+        let key: Vec<Digest> = resolved.iter().map(|resolved| resolved.lock.digest()).collect();
+        if let Some(published) = lock(&self.published).get(&key) {
+            return Ok(Arc::clone(published));
+        }
+        let installers =
+            try_join_all(resolved.into_iter().map(|resolved| factory.installer(resolved))).await?;
+        let published = Arc::new(Published::of(&installers));
+        let mut places = lock(&self.places);
+        if places.len() >= PLACES_MAX {
+            places.clear();
+        }
+        for digest in published.documents.keys() {
+            places.insert((schematic.id(), image.clone(), *digest), version.clone());
+        }
+        drop(places);
+        let mut all = lock(&self.published);
+        if all.len() >= PUBLISHED_MAX {
+            all.clear();
+        }
+        all.insert(key, Arc::clone(&published));
+        Ok(published)
+    }
+
+    /// What `digest` belongs to, among `versions`.
+    pub async fn find(
+        &self,
+        factory: &Factory,
+        schematic: &Schematic,
+        image: &ImageName,
+        versions: &[Version],
+        digest: Digest,
+    ) -> Result<Option<Arc<Published>>, Error> {
+        let known = lock(&self.places).get(&(schematic.id(), image.clone(), digest)).cloned();
+        // The newest are asked for most.
+        for version in known.iter().chain(versions.iter().rev()) {
+            match self.published(factory, schematic, image, version).await {
+                Ok(published) if published.document(&digest).is_some() => return Ok(Some(published)),
+                // A version that the schematic does not go with has none of it.
+                Ok(_) => {}
+                Err(error) if error.is_clients() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The locks of all architectures that there are.
+async fn resolved(
+    factory: &Factory,
+    schematic: &Schematic,
+    image: &ImageName,
+    version: &Version,
+) -> Result<Vec<Resolved>, Error> {
+    let one = |arch: Arch| async move {
+        let asset = image.asset(arch)?;
+        match factory.resolve(schematic, version, &asset).await {
+            Ok(resolved) => Ok(Some(resolved)),
+            // The store may have been seeded for some architectures only.
+            Err(error)
+                if matches!(error, imager::Error::NoPlatform { .. } | imager::Error::MissingFile { .. }) =>
+            {
+                tracing::debug!(%arch, error = %error, "an installer has no such architecture");
+                Ok(None)
+            }
+            Err(error) => Err(Error::from(error)),
+        }
+    };
+    let found: Vec<Resolved> = try_join_all(Arch::ALL.map(one)).await?.into_iter().flatten().collect();
+    if found.is_empty() {
+        let text = format!("version {} has no boot files for any architecture", version.bare());
+        return Err(Error::not_found(text).because("manifest-unknown"));
+    }
+    Ok(found)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Nothing that can panic happens under the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
