@@ -273,3 +273,27 @@ async fn source_images_are_there_as_the_store_has_them() {
     assert_eq!(field(&none, "oci-filters-applied"), "artifactType");
     assert_eq!(field(&none, "content-type"), INDEX);
 }
+
+#[tokio::test]
+async fn a_store_of_one_architecture_has_installers_for_that() {
+    let made = support::made();
+    let files: Vec<(&str, Vec<u8>)> = vec![
+        ("arm64/vmlinuz", support::noise("kernel", 30_000)),
+        ("arm64/initramfs.xz", support::noise("initramfs", 10_000)),
+        ("arm64/systemd-stub.efi", support::stub(imager::Arch::Arm64)),
+        ("arm64/systemd-boot.efi", support::noise("systemd-boot", 1000)),
+    ];
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, content)| (*path, content.as_slice())).collect();
+    made.imager(VERSION, &files);
+    let base = made.manifest(imager::Arch::Arm64, &[support::tree(&[("usr/bin/installer", b"arm64")])]);
+    made.tag("siderolabs/installer-base", VERSION, &made.index(&[(imager::Arch::Arm64, base)]));
+    let server = Server::over(made.factory.clone()).await;
+    let taken: Value = server.post("{}").await.json().await.unwrap();
+    let base = format!("/v2/installer/{}", taken["id"].as_str().unwrap());
+    let index: Value =
+        server.get(&format!("{base}/manifests/latest")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
+    assert_eq!(index["manifests"][0]["platform"]["architecture"], "arm64");
+    let amd64 = server.get(&format!("{base}/manifests/{VERSION}-amd64")).send().await.unwrap();
+    assert_eq!(amd64.status(), 404);
+}

@@ -136,6 +136,11 @@ async fn source_images_that_are_not_as_they_should_be_are_named() {
     );
     assert_eq!((error.class(), error.exit_code()), (ErrorClass::Internal, 5));
 
+    // An image of the other architecture alone is as good as none.
+    let error = resolve(&made, "{}", "13.1.0", "kernel-arm64").await.unwrap_err();
+    assert_eq!(error.to_string(), "image `siderolabs/imager:v13.1.0` is not there for `arm64`");
+    assert_eq!((error.class(), error.exit_code()), (ErrorClass::BadRequest, 3));
+
     let index = made.index(&[(Arch::Arm64, made.manifest(Arch::Arm64, &[]))]);
     made.tag("siderolabs/imager", "v13.2.0", &index);
     let error = resolve(&made, "{}", "13.2.0", "kernel-arm64").await.unwrap_err();

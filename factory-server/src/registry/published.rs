@@ -146,9 +146,7 @@ async fn resolved(
         match factory.resolve(schematic, version, &asset).await {
             Ok(resolved) => Ok(Some(resolved)),
             // The store may have been seeded for some architectures only.
-            Err(error)
-                if matches!(error, imager::Error::NoPlatform { .. } | imager::Error::MissingFile { .. }) =>
-            {
+            Err(error @ imager::Error::NoPlatform { .. }) => {
                 tracing::debug!(%arch, error = %error, "an installer has no such architecture");
                 Ok(None)
             }

@@ -2,7 +2,7 @@
 //!
 //! Source: the layout of `siderolabs/imager` as published: `usr/install/<arch>/…`, both architectures in one image.
 
-use extent::{Digest, Tree};
+use extent::{Digest, Tree, TreePath};
 use formats::{linux, zstd};
 use serde::{Deserialize, Serialize};
 use store::{Descriptor, Store};
@@ -20,6 +20,11 @@ const STUB_LEN_MAX: u64 = 4 << 20;
 pub(super) fn boot_files(store: &Store, image: &Image, arch: Arch) -> Result<BootFiles, Error> {
     let files: Files = store.derive(&format!("boot-files-{arch}"), 1, &[image.manifest], || {
         let layers = image.layers(store)?;
+        // One image for all architectures may be made of some.
+        let dir = TreePath::parse(&format!("usr/install/{arch}"))?;
+        if layers.iter().all(|layer| layer.get(&dir).is_none()) {
+            return Err(Error::NoPlatform { image: image.name.clone(), arch });
+        }
         let path = |name: &str| format!("usr/install/{arch}/{name}");
         let required = |name| take(store, image, &layers, &path(name));
         let optional = |name| match take(store, image, &layers, &path(name)) {
