@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Every room and the rooms that it may stand on, top first (ARCHITECTURE.md draws it).
 const ROOMS: &[(&str, &[&str])] = &[
-    ("factory-server", &["imager", "schematics", "store", "extent"]),
+    ("factory-server", &["imager", "schematics", "store", "cosign", "extent"]),
     ("imager-cli", &["imager", "seed", "schematics", "store", "extent"]),
     ("imager", &["schematics", "extensions", "overlays", "store", "formats", "extent"]),
     ("seed", &["extensions", "store", "formats", "extent"]),
@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("extensions", &["formats", "extent"]),
     ("overlays", &["formats", "extent"]),
     ("store", &["extent"]),
+    ("cosign", &["extent"]),
     ("formats", &["extent"]),
     ("extent", &[]),
     ("ci", &["seed", "store", "extent"]),
