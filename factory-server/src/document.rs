@@ -53,8 +53,11 @@ pub async fn signing_cert(State(site): State<Arc<Site>>) -> Result<Response, Err
     path = "/oci/cosign/signing-key.pub",
     responses((status = 200, description = "PEM.", content_type = "application/x-pem-file", body = String), Refused),
 )]
-pub async fn cosign_key() -> Error {
-    Error::not_implemented("the key of signed installer images is not there yet")
+pub async fn cosign_key(State(site): State<Arc<Site>>) -> Result<Response, Error> {
+    let key =
+        site.signer.as_ref().ok_or_else(|| Error::not_found("this factory signs nothing: it has no key"))?;
+    let pem = key.public_key_pem();
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/x-pem-file"))], pem).into_response())
 }
 
 fn document(media_type: &'static str, text: &'static str) -> Response {

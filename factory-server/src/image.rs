@@ -5,15 +5,17 @@
 //!                             /<asset>.sha256       their checksum, as `sha256sum` writes it; `.sha512` too
 //!                             /<asset>.lock.json    every digest that decided them
 //!                             /<asset>.plan.json    the extents: where every byte comes from
+//!                             /<asset>.sigstore.json  our signature, as a Sigstore bundle
 //! ```
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use extent::ExtentMap;
+use extent::{Digest, ExtentMap};
 use imager::{Artifact, Asset, Checksum, Factory, Planned, Row, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -23,6 +25,7 @@ use crate::metrics::{Metrics, Stage};
 use crate::openapi::Refused;
 use crate::precondition::ETag;
 use crate::representation::Representation;
+use crate::site::Site;
 use crate::{cache, disposition, schematic};
 
 /// What the query may say.
@@ -79,6 +82,7 @@ struct Plan<'a> {
 pub async fn image(
     State(factory): State<Factory>,
     State(metrics): State<Metrics>,
+    State(site): State<Arc<Site>>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     query: Result<Query<Wishes>, QueryRejection>,
     method: Method,
@@ -90,9 +94,6 @@ pub async fn image(
     let version: Version = version.parse()?;
     let (stem, facet) = Facet::of(&path);
     let asset: Asset = stem.parse()?;
-    if facet == Facet::Signature {
-        return Err(Error::not_implemented("signatures of assets are not there yet"));
-    }
     let begun = Instant::now();
     let resolved = metrics.timed(Stage::Resolve, factory.resolve(&schematic, &version, &asset)).await?;
     let planning = metrics.timed(Stage::Plan, factory.planning(resolved)).await?;
@@ -110,6 +111,16 @@ pub async fn image(
             let line = line(&factory, &planned.artifact, checksum, named, &method).await?;
             // Not the identity of the line, which a HEAD does not know.
             (ETag::of(format!("{}-{checksum}", planned.id)), line, "text/plain; charset=utf-8")
+        }
+        Facet::Signature => {
+            let key = site
+                .signer
+                .as_ref()
+                .ok_or_else(|| Error::not_found("this factory signs nothing: it has no key"))?;
+            let hex = factory.checksum(&planned.artifact.extents, Checksum::Sha256).await?;
+            let digest = Digest::from_hex(&hex).expect("a checksum is a digest");
+            let bundle = ExtentMap::inline(cosign::blob_bundle(key, &digest));
+            (ETag::of(bundle.id()), bundle, cosign::BUNDLE_MEDIA_TYPE)
         }
         Facet::Lock => document(json(&planned.lock)),
         Facet::Plan => document(json(&Plan::of(&planned))),

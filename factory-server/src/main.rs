@@ -1,12 +1,14 @@
 //! The entry point of the server.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Parser;
+use cosign::{Opened, SigningKey};
 use factory_server::config::{self, Config, ListenAddr, Loaded, LogFormat, Source, Url};
 use factory_server::{Metrics, Settings, Site, Tls};
 use imager::Factory;
@@ -104,7 +106,7 @@ fn configured(flags: &Flags) -> anyhow::Result<(Loaded, EnvFilter)> {
 #[tokio::main]
 async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let mut settings = settings(&loaded.config)?;
-    let site = site(&loaded.config)?;
+    let mut site = site(&loaded.config)?;
     settings.metrics = site.metrics.clone();
     for (key, origin, why) in &loaded.unused {
         tracing::warn!(key, %origin, why, "a key has no effect");
@@ -116,6 +118,9 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
         .or_else(store::default_dir)
         .context("there is no place for a store: use `--store DIR`")?;
     let store = Store::open(&dir).with_context(|| format!("opening the store `{}`", dir.display()))?;
+    if site.signer.is_none() {
+        site.signer = Some(Arc::new(own_key(&dir)?));
+    }
     let addr = &config.http.http_listen_addr;
     let listener = addr.bind().await.with_context(|| format!("listening on {addr}"))?;
     // Before the line that says it listens: whoever reads that may stop it at once.
@@ -170,6 +175,29 @@ async fn serve_metrics(
     Ok(Some(tokio::spawn(serving)))
 }
 
+/// The key that is kept in the store, made if this is the first start.
+fn own_key(store: &Path) -> anyhow::Result<SigningKey> {
+    let dir = store.join("keys");
+    std::fs::create_dir_all(&dir).with_context(|| format!("making `{}`", dir.display()))?;
+    let path = dir.join("signing.pem");
+    let (key, opened) = SigningKey::open_or_create(&path).context("opening the signing key")?;
+    say_key(&path, &key, opened);
+    Ok(key)
+}
+
+/// Whoever pulls images compares this.
+fn say_key(path: &Path, key: &SigningKey, opened: Opened) {
+    let (path, fingerprint) = (path.display(), key.fingerprint());
+    match opened {
+        Opened::Created => tracing::info!(%path, %fingerprint, "a signing key was made"),
+        Opened::Exposed { mode } => {
+            let mode = format!("{mode:04o}");
+            tracing::warn!(%path, %fingerprint, mode, "others than its owner may read the signing key");
+        }
+        Opened::Found => tracing::info!(%path, %fingerprint, "images are signed"),
+    }
+}
+
 /// How connections are treated.
 fn settings(config: &Config) -> anyhow::Result<Settings> {
     let http = &config.http;
@@ -191,6 +219,13 @@ fn site(config: &Config) -> anyhow::Result<Site> {
     site.min_version.clone_from(&config.build.min_talos_version);
     site.allowed_origins.clone_from(&config.http.allowed_origins);
     site.body_timeout = config.http.body_timeout.0;
+    if let Some(path) = &config.cache.signing_key_path {
+        let opened = SigningKey::open(path);
+        let (key, opened) =
+            opened.with_context(|| format!("reading the signing key `{}`", path.display()))?;
+        say_key(path, &key, opened);
+        site.signer = Some(Arc::new(key));
+    }
     if config.secure_boot.enabled
         && let Some(path) = &config.secure_boot.file.signing_cert_path
     {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use bytes::Bytes;
+use cosign::SigningKey;
 use imager::{Factory, Version};
 
 use crate::metrics::Metrics;
@@ -26,6 +27,8 @@ pub struct Site {
     pub allowed_origins: Vec<String>,
     /// The certificate that signs for secure boot, as PEM.
     pub signing_cert: Option<Bytes>,
+    /// The key that signs installer images and checksums.
+    pub signer: Option<Arc<SigningKey>>,
     /// How long the body of a request may take.
     pub body_timeout: Duration,
     /// What is counted and measured.
@@ -63,6 +66,7 @@ impl Site {
             min_version: None,
             allowed_origins: vec!["*".to_owned()],
             signing_cert: None,
+            signer: None,
             body_timeout: BODY_TIMEOUT,
             metrics: Metrics::default(),
         }
@@ -76,6 +80,12 @@ impl Site {
         let url = url.trim_end_matches('/');
         let external_pxe_url = pxe_url.unwrap_or(url).to_owned();
         Self { external_url: url.to_owned(), external_pxe_url, ..self }
+    }
+
+    /// Host and port of the address that clients use: where they pull images from.
+    pub fn authority(&self) -> &str {
+        let rest = self.external_url.split_once("://").map_or(self.external_url.as_str(), |(_, rest)| rest);
+        rest.split('/').next().unwrap_or(rest)
     }
 
     /// Whether `version` is to be offered.

@@ -15,7 +15,7 @@ pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// When everything was signed: a signature has no clock, so that it is the same bytes each time it is made. The
 /// moment itself means nothing; an annotation has to have one, and tools sort by it.
-const CREATED: &str = "2019-06-01T21:21:32Z";
+const CREATED: &str = "2019-06-01T21:34:52Z";
 
 /// A reference to bytes in a registry.
 #[derive(Debug, Clone, Serialize, Deserialize)]

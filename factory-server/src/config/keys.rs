@@ -23,6 +23,9 @@ pub struct Config {
     /// Which versions are offered.
     #[schema(inline)]
     pub build: Build,
+    /// What is signed.
+    #[schema(inline)]
+    pub cache: Cache,
     /// Metrics for Prometheus.
     #[schema(inline)]
     pub metrics: Metrics,
@@ -90,6 +93,17 @@ pub struct Build {
     /// Versions that must not be offered. `/versions?broken=true` lists them.
     #[schema(value_type = Vec<String>)]
     pub broken_talos_versions: Vec<Version>,
+}
+
+/// What is signed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Cache {
+    /// The private key that signs installer images and assets, as PEM (ECDSA on P-256). Default: `keys/signing.pem` in the
+    /// store, made on the first start.
+    #[schema(value_type = Option<String>)]
+    pub signing_key_path: Option<PathBuf>,
 }
 
 /// Metrics for Prometheus.
@@ -232,7 +246,8 @@ const NOT_STORED: &str = "images are planned and streamed, so there is nothing t
 const NOT_REDIRECTED: &str = "downloads are not redirected; a CDN in front may keep them, by `Cache-Control`";
 const NOT_LOOKED_UP: &str = "schematics are small files in the store";
 const NOT_PULLED: &str = "source images are in the store, where `imager seed` puts them";
-const NOT_SIGNED: &str = "images are not signed yet";
+const NOT_SIGNED: &str = "images are not signed for secure boot yet";
+const KEY_FILE: &str = "a key in a file signs: `cache.signingKeyPath`";
 const NO_USERS: &str = "there are no users here; a proxy in front may know them";
 const PAID: &str = "it belongs to the reference's paid edition";
 
@@ -244,8 +259,7 @@ pub(super) const UNUSED: &[Unused] = &[
         &["subjectRegExp", "issuerRegExp", "issuer", "publicKeyFile", "publicKeyHashAlgo", "disabled"],
         NOT_PULLED,
     ),
-    ("cache", &["signingKeyPath"], NOT_SIGNED),
-    ("cache.gsa", &["serviceAccountEmail", "keyFile", "fulcioURL", "rekorURL", "tsaURL"], NOT_SIGNED),
+    ("cache.gsa", &["serviceAccountEmail", "keyFile", "fulcioURL", "rekorURL", "tsaURL"], KEY_FILE),
     ("cache.oci", REPOSITORY, NOT_STORED),
     ("cache.s3", &["enabled", "bucket", "endpoint", "region", "insecure", "presignedURLTTL"], NOT_STORED),
     ("cache.cdn", &["enabled", "host", "trimPrefix"], NOT_REDIRECTED),

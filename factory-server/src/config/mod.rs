@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use document::document;
-pub use keys::{Build, Config, Http, Log, LogFormat, Metrics, SecureBoot, SecureBootFile, Store};
+pub use keys::{Build, Cache, Config, Http, Log, LogFormat, Metrics, SecureBoot, SecureBootFile, Store};
 pub use source::{Origin, PREFIX, Source};
 pub use value::{ListenAddr, Time, Url, ValueError};
 

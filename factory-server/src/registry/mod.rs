@@ -11,6 +11,7 @@
 
 mod name;
 mod published;
+mod signatures;
 mod source;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use serde_json::json;
 
 use self::name::{ImageName, Repository, Wanted};
 use self::published::{Document, Published};
+use self::signatures::Tag;
 use crate::error::Error;
 use crate::metrics::{Download, Metrics};
 use crate::precondition::ETag;
@@ -101,9 +103,22 @@ impl Request {
         // Before any version is looked at: the platform may not exist.
         image.asset(Arch::Amd64).or_else(|_| image.asset(Arch::Arm64))?;
         match wanted {
+            Wanted::Tag(tag) if signatures::subject(&tag).is_some() => {
+                let absent =
+                    || Error::not_found(format!("there is no tag `{tag}`")).because("manifest-unknown");
+                let (subject, kind) = signatures::subject(&tag).ok_or_else(absent)?;
+                let published = self.find(&schematic, image, subject).await?.ok_or_else(absent)?;
+                let signature = published.signature(&subject).ok_or_else(absent)?;
+                let digest = match kind {
+                    Tag::Signature => signature.image,
+                    Tag::Referrers => Digest::of(&signature.referrers),
+                };
+                self.document(&published, digest, cache::CATALOGUE).await
+            }
             Wanted::Tag(tag) => {
                 let (version, arch) = self.version(&tag).await?;
-                let published = self.memory.published(&self.factory, &schematic, image, &version).await?;
+                let published =
+                    self.memory.published(&self.factory, &self.site, &schematic, image, &version).await?;
                 let digest = self.choose(&published, arch)?;
                 self.document(&published, digest, cache::CATALOGUE).await
             }
@@ -119,7 +134,11 @@ impl Request {
                 let published = published.ok_or_else(|| unknown_blob(&digest))?;
                 self.document(&published, digest, cache::IMMUTABLE).await
             }
-            Wanted::Referrers(_) => Ok(self.referrers()),
+            Wanted::Referrers(digest) => {
+                let published = self.find(&schematic, image, digest).await?;
+                let signature = published.as_ref().and_then(|published| published.signature(&digest));
+                Ok(self.referrers(signature.map(|signature| signature.referrers.as_slice())))
+            }
             Wanted::Tags => {
                 let mut tags: Vec<String> = self.versions().await?.iter().map(ToString::to_string).collect();
                 tags.sort();
@@ -181,7 +200,7 @@ impl Request {
         digest: Digest,
     ) -> Result<Option<Arc<Published>>, Error> {
         let versions = self.versions().await?;
-        self.memory.find(&self.factory, schematic, image, &versions, digest).await
+        self.memory.find(&self.factory, &self.site, schematic, image, &versions, digest).await
     }
 
     async fn document(
@@ -244,9 +263,14 @@ impl Request {
         response
     }
 
-    /// What refers to an image: nothing yet.
-    fn referrers(&self) -> Response {
-        let body = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []});
+    /// What refers to an image: `index`, or nothing.
+    fn referrers(&self, index: Option<&[u8]>) -> Response {
+        let mut body = index
+            .and_then(|index| serde_json::from_slice(index).ok())
+            .unwrap_or_else(|| json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}));
+        if let (Some(wanted), Some(all)) = (&self.page.artifact_type, body["manifests"].as_array_mut()) {
+            all.retain(|one| one["artifactType"] == *wanted);
+        }
         let mut response = json_answer(&self.method, INDEX, &body);
         if self.page.artifact_type.is_some() {
             response.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));

@@ -6,13 +6,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cosign::SigningKey;
 use extent::{Digest, ExtentMap};
 use futures::future::try_join_all;
 use imager::{Arch, CONFIG, Factory, INDEX, Installer, MANIFEST, Resolved, Version};
 use schematics::{Schematic, SchematicId};
 
 use super::name::ImageName;
+use super::signatures::Signature;
 use crate::error::Error;
+use crate::site::Site;
 
 /// An index and all that it names.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Published {
     /// The manifest for each.
     pub manifests: Vec<(Arch, Digest)>,
     documents: HashMap<Digest, Document>,
+    /// By what they sign; empty where there is no key.
+    signatures: HashMap<Digest, Signature>,
 }
 
 /// Bytes with a digest.
@@ -50,7 +55,7 @@ const PUBLISHED_MAX: usize = 32;
 const PLACES_MAX: usize = 50_000;
 
 impl Published {
-    fn of(installers: &[Installer]) -> Self {
+    fn of(installers: &[Installer], signer: Option<&SigningKey>, name: &str) -> Self {
         let index = imager::installer_index(installers);
         let mut documents = HashMap::new();
         let mut put = |digest: Digest, media_type: &str, extents: ExtentMap, is_manifest: bool| {
@@ -68,7 +73,21 @@ impl Published {
         let digest = Digest::of(&index);
         put(digest, INDEX, ExtentMap::inline(index), true);
         let manifests = installers.iter().map(|installer| (installer.arch, installer.digest())).collect();
-        Self { index: digest, manifests, documents }
+        let mut signatures = HashMap::new();
+        if let Some(key) = signer {
+            for (digest, document) in documents.iter().filter(|(_, document)| document.is_manifest) {
+                let len = document.extents.len();
+                signatures.insert(*digest, Signature::of(key, name, &document.media_type, *digest, len));
+            }
+        }
+        let signed: Vec<_> = signatures.values().flat_map(|signature| signature.documents.clone()).collect();
+        documents.extend(signed);
+        Self { index: digest, manifests, documents, signatures }
+    }
+
+    /// The signature of the manifest `digest`, if it is one of these and there is a key.
+    pub fn signature(&self, digest: &Digest) -> Option<&Signature> {
+        self.signatures.get(digest)
     }
 
     /// The document `digest`, if it is one of these.
@@ -82,6 +101,7 @@ impl Memory {
     pub async fn published(
         &self,
         factory: &Factory,
+        site: &Site,
         schematic: &Schematic,
         image: &ImageName,
         version: &Version,
@@ -93,7 +113,8 @@ impl Memory {
         }
         let installers =
             try_join_all(resolved.into_iter().map(|resolved| factory.installer(resolved))).await?;
-        let published = Arc::new(Published::of(&installers));
+        let name = format!("{}/{image}/{}", site.authority(), schematic.id());
+        let published = Arc::new(Published::of(&installers, site.signer.as_deref(), &name));
         let mut places = lock(&self.places);
         if places.len() >= PLACES_MAX {
             places.clear();
@@ -114,6 +135,7 @@ impl Memory {
     pub async fn find(
         &self,
         factory: &Factory,
+        site: &Site,
         schematic: &Schematic,
         image: &ImageName,
         versions: &[Version],
@@ -122,7 +144,7 @@ impl Memory {
         let known = lock(&self.places).get(&(schematic.id(), image.clone(), digest)).cloned();
         // The newest are asked for most.
         for version in known.iter().chain(versions.iter().rev()) {
-            match self.published(factory, schematic, image, version).await {
+            match self.published(factory, site, schematic, image, version).await {
                 Ok(published) if published.document(&digest).is_some() => return Ok(Some(published)),
                 // A version that the schematic does not go with has none of it.
                 Ok(_) => {}

@@ -54,7 +54,7 @@ impl Request {
                 let blob = Document { media_type, extents, is_manifest: false };
                 self.stream(blob, digest, cache::IMMUTABLE).await
             }
-            Wanted::Referrers(_) => Ok(self.referrers()),
+            Wanted::Referrers(_) => Ok(self.referrers(None)),
             Wanted::Tags => Ok(self.tags(repository, &tags)),
         }
     }

@@ -67,7 +67,7 @@ async fn errors_have_the_form_that_is_asked_for() {
             "invalid profile path: \"metal-amd64.ssd\"",
         ),
         (format!("/image/{id}/v1.12.0/metal-amd64.ova"), 501, "not-implemented", "is not there yet"),
-        (format!("/image/{id}/v1.12.0/kernel-amd64.sigstore.json"), 501, "not-implemented", "not there yet"),
+        (format!("/image/{id}/v1.12.0/kernel-amd64.sigstore.json"), 404, "not-found", "signs nothing"),
     ];
     for (path, status, reason, says) in table {
         let response = server.get(&path).send().await.unwrap();
@@ -101,5 +101,5 @@ async fn a_factory_without_a_certificate_says_so() {
     assert_eq!(response.status(), 404);
     assert!(response.text().await.unwrap().contains("secure boot is disabled"));
     let response = server.get("/oci/cosign/signing-key.pub").send().await.unwrap();
-    assert_eq!(response.status(), 501);
+    assert_eq!(response.status(), 404);
 }
