@@ -124,7 +124,7 @@ pub async fn image(
         }
         Facet::Lock => document(json(&planned.lock)),
         Facet::Plan => document(json(&Plan::of(&planned))),
-        _ => (ETag::of(planned.id), planned.artifact.extents.clone(), planned.artifact.media_type),
+        Facet::Bytes => (ETag::of(planned.id), planned.artifact.extents.clone(), planned.artifact.media_type),
     };
     let disposition = Some(disposition::attachment(Some(&name), &path));
     let representation =

@@ -269,3 +269,36 @@ async fn cosign_verifies_our_images_and_files_and_nothing_else() {
     let output = blob("key.pub", "metal-amd64-uki.efi.sigstore.json", "installer-amd64.tar").await;
     assert!(!output.status.success(), "another file's bundle");
 }
+
+/// The specs that a registry without pushes cannot have the content for: the suite pushes five referrers of its own.
+const NEEDS_PUSH: &str = "listing references";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_conformance_suite_passes_for_pull_and_content_discovery() {
+    let Some(suite) = ci::tool("conformance") else { return };
+    let factory = Factory::start().await;
+    // It asks for the tag in the middle of the list.
+    for version in ["v13.0.7", "v13.0.8", "v13.0.9"] {
+        let manifest = factory.made.manifest(imager::Arch::Amd64, &[]);
+        factory.made.tag("siderolabs/imager", version, &manifest);
+    }
+    let path = format!("/v2/installer/{}/manifests/{VERSION}-amd64", factory.id);
+    let response = factory.server.get(&path).send().await.unwrap();
+    let manifest = common::field(&response, "docker-content-digest");
+    let body: Value = response.json().await.unwrap();
+    let mut command = Command::new(suite);
+    command.current_dir(factory.dir.path()).args(["-ginkgo.no-color", "-ginkgo.skip", NEEDS_PUSH]);
+    command.env("OCI_ROOT_URL", &factory.server.url).env("NO_PROXY", "*").env("OCI_REPORT_DIR", "none");
+    command.env("OCI_NAMESPACE", format!("installer/{}", factory.id));
+    command.envs([("OCI_TEST_PULL", "1"), ("OCI_TEST_CONTENT_DISCOVERY", "1"), ("OCI_TAG_NAME", VERSION)]);
+    command.env("OCI_MANIFEST_DIGEST", manifest);
+    command.env("OCI_BLOB_DIGEST", body["config"]["digest"].as_str().unwrap());
+    command.env("OCI_TAG_LIST", VERSION);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    // It did look: sixteen requests of pulls and lists, and none of pushes.
+    let passed: Vec<&str> = said.lines().filter(|line| line.contains(" Passed |")).collect();
+    let count: u32 = passed[0].split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    assert!(count >= 16, "{passed:?}");
+}
