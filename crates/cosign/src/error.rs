@@ -74,8 +74,8 @@ pub enum VerifyError {
         /// The member that is missing.
         wanted: &'static str,
     },
-    /// A bundle that was signed for an identity's certificate, where the policy wants a key.
-    #[error("the bundle was signed by a certificate and not by a key")]
+    /// Made for an identity, which its certificate names, where the policy wants a key.
+    #[error("the signature is by a certificate and not by a key")]
     Certificate,
     /// Made by another key, says the bundle.
     #[error("the signature is not by the key `{key}`: the bundle names `{found}`")]

@@ -58,6 +58,7 @@ mod key;
 mod oci;
 mod simple_signing;
 mod verify;
+mod wire;
 
 pub use bundle::{BUNDLE_MEDIA_TYPE, SIGN_PREDICATE_TYPE, blob_bundle, image_bundle};
 pub use error::{Part, VerifyError};

@@ -16,6 +16,9 @@ pub const SIMPLE_SIGNING_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesi
 /// The annotation of a payload's descriptor that holds the signature in base64.
 pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 
+/// The annotation of a signature that was made for an identity, and not by a key that stays.
+pub(crate) const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
+
 /// What every payload says that it is.
 pub(crate) const PAYLOAD_TYPE: &str = "cosign container image signature";
 

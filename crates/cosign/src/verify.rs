@@ -1,20 +1,19 @@
 //! Verification of what others claim to be signatures. Every byte that comes in here is somebody else's.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use extent::Digest;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::bundle::{
     IN_TOTO_PAYLOAD_TYPE, SHA256, SIGN_PREDICATE_TYPE, STATEMENT_TYPE, pre_authentication_encoding,
 };
 use crate::error::excerpt;
-use crate::oci::{Descriptor, MANIFEST};
-use crate::simple_signing::{PAYLOAD_TYPE, SIGNATURE_ANNOTATION, SIMPLE_SIGNING_MEDIA_TYPE};
-use crate::{BUNDLE_MEDIA_TYPE, Part, PublicKey, VerifyError};
+use crate::oci::Descriptor;
+use crate::simple_signing::{
+    CERTIFICATE_ANNOTATION, PAYLOAD_TYPE, SIGNATURE_ANNOTATION, SIMPLE_SIGNING_MEDIA_TYPE,
+};
+use crate::wire::{BUNDLE_MEDIA_TYPES, Bundle, Manifest, MessageDigest, Payload, Statement, bounded, parse};
+use crate::{Part, PublicKey, VerifyError};
 
 /// The longest manifest that is looked into. A signature with a certificate chain and a log entry takes 8 KiB.
 pub const MAX_MANIFEST_LEN: u64 = 1 << 20;
@@ -27,17 +26,6 @@ pub const MAX_BUNDLE_LEN: u64 = 1 << 20;
 
 /// How many signatures of one image are looked at, so that a registry cannot make us fetch thousands.
 const MAX_SIGNATURES: usize = 64;
-
-/// Every version's name of bundles whose keys and signatures are where version 0.3 has them.
-const BUNDLE_MEDIA_TYPES: [&str; 4] = [
-    BUNDLE_MEDIA_TYPE,
-    "application/vnd.dev.sigstore.bundle+json;version=0.3",
-    "application/vnd.dev.sigstore.bundle+json;version=0.2",
-    "application/vnd.dev.sigstore.bundle+json;version=0.1",
-];
-
-/// Docker's name for a manifest, which some registries turn OCI's into.
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// Whose signature is believed.
 #[derive(Debug, Clone)]
@@ -63,99 +51,8 @@ pub struct SignatureLayer {
     pub payload: Layer,
     /// The signature in base64.
     signature: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest {
-    media_type: Option<String>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Payload {
-    critical: Critical,
-}
-
-#[derive(Deserialize)]
-struct Critical {
-    image: Image,
-    r#type: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Image {
-    docker_manifest_digest: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Bundle {
-    media_type: String,
-    verification_material: VerificationMaterial,
-    message_signature: Option<MessageSignature>,
-    dsse_envelope: Option<Envelope>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VerificationMaterial {
-    public_key: Option<PublicKeyHint>,
-    certificate: Option<IgnoredAny>,
-    x509_certificate_chain: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct PublicKeyHint {
-    #[serde(default)]
-    hint: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MessageSignature {
-    message_digest: MessageDigest,
-    #[serde(default)]
-    signature: String,
-}
-
-#[derive(Deserialize)]
-struct MessageDigest {
-    algorithm: String,
-    digest: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope {
-    payload: String,
-    payload_type: String,
-    #[serde(default)]
-    signatures: Vec<EnvelopeSignature>,
-}
-
-#[derive(Deserialize)]
-struct EnvelopeSignature {
-    #[serde(default)]
-    sig: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Statement {
-    #[serde(rename = "_type")]
-    r#type: String,
-    #[serde(default)]
-    subject: Vec<StatementSubject>,
-    predicate_type: String,
-}
-
-#[derive(Deserialize)]
-struct StatementSubject {
-    #[serde(default)]
-    digest: BTreeMap<String, String>,
+    /// Whether it comes with the certificate of an identity.
+    certified: bool,
 }
 
 /// The payloads that the manifest under [`crate::signature_tag`] lists, the newest first, at most 64.
@@ -165,12 +62,12 @@ pub fn signature_layers(manifest: &[u8]) -> Result<Vec<SignatureLayer>, VerifyEr
     let manifest = Manifest::parse(manifest)?;
     let mut found = Vec::new();
     for layer in manifest.layers.iter().rev().filter(|l| l.media_type == SIMPLE_SIGNING_MEDIA_TYPE) {
-        let Some(signature) = layer.annotations.as_ref().and_then(|a| a.get(SIGNATURE_ANNOTATION)) else {
-            continue;
-        };
+        let annotation = |name| layer.annotations.as_ref().and_then(|a| a.get(name));
+        let Some(signature) = annotation(SIGNATURE_ANNOTATION) else { continue };
+        let certified = annotation(CERTIFICATE_ANNOTATION).is_some();
         bounded(Part::Payload, layer.size, MAX_PAYLOAD_LEN)?;
         let payload = Layer { digest: layer.digest, len: layer.size };
-        found.push(SignatureLayer { payload, signature: signature.clone() });
+        found.push(SignatureLayer { payload, signature: signature.clone(), certified });
     }
     found.truncate(MAX_SIGNATURES);
     if !found.is_empty() {
@@ -200,7 +97,7 @@ pub fn bundle_layer(manifest: &[u8]) -> Result<Layer, VerifyError> {
 
 impl Policy {
     /// Whether one of the signatures in `manifest`, whose payloads are among `payloads`, is for the image whose
-    /// manifest has the digest `image`. Without one, the error is of the oldest that could be tried.
+    /// manifest has the digest `image`. Without one, the error is of the newest that could be tried.
     pub fn verify_signature_image(
         &self,
         image: &Digest,
@@ -208,6 +105,7 @@ impl Policy {
         payloads: &[&[u8]],
     ) -> Result<(), VerifyError> {
         let mut error = VerifyError::NoSignature { part: Part::Payload };
+        let mut newest = None;
         for layer in signature_layers(manifest)? {
             for payload in payloads {
                 match self.verify_payload(image, &layer, payload) {
@@ -218,11 +116,11 @@ impl Policy {
                             error = e;
                         }
                     }
-                    Err(e) => error = e,
+                    Err(e) => newest = newest.or(Some(e)),
                 }
             }
         }
-        Err(error)
+        Err(newest.unwrap_or(error))
     }
 
     /// Whether `payload`, which `layer` lists, is signed and is for the image whose manifest has the digest `image`.
@@ -241,7 +139,7 @@ impl Policy {
         }
         let Self::Key(key) = self;
         if !key.verifies(&found, &signature(&layer.signature, Part::Manifest)?) {
-            return Err(VerifyError::Signature);
+            return Err(if layer.certified { VerifyError::Certificate } else { VerifyError::Signature });
         }
         let Payload { critical } = parse(Part::Payload, payload, MAX_PAYLOAD_LEN)?;
         if critical.r#type != PAYLOAD_TYPE {
@@ -277,8 +175,8 @@ impl Policy {
         if statement.predicate_type != SIGN_PREDICATE_TYPE {
             return Err(VerifyError::PredicateType { found: excerpt(&statement.predicate_type) });
         }
-        let mut subjects = statement.subject.iter().filter_map(|s| s.digest.get("sha256"));
-        let first = subjects.clone().next().map_or("", String::as_str);
+        let mut subjects = statement.subject.iter().filter_map(|s| s.digest.sha256.as_deref());
+        let first = subjects.clone().next().unwrap_or_default();
         if subjects.any(|hex| Digest::from_hex(hex) == Ok(*image)) {
             Ok(())
         } else {
@@ -323,35 +221,6 @@ impl Policy {
         }
         Err(VerifyError::OtherKey { key: key.hint(), found: excerpt(hint) })
     }
-}
-
-impl Manifest {
-    fn parse(bytes: &[u8]) -> Result<Self, VerifyError> {
-        let manifest: Self = parse(Part::Manifest, bytes, MAX_MANIFEST_LEN)?;
-        match manifest.media_type.as_deref() {
-            None | Some(MANIFEST | DOCKER_MANIFEST) => Ok(manifest),
-            Some(found) => Err(VerifyError::MediaType { part: Part::Manifest, found: excerpt(found) }),
-        }
-    }
-}
-
-impl Bundle {
-    fn parse(bytes: &[u8]) -> Result<Self, VerifyError> {
-        let bundle: Self = parse(Part::Bundle, bytes, MAX_BUNDLE_LEN)?;
-        if BUNDLE_MEDIA_TYPES.contains(&bundle.media_type.as_str()) {
-            return Ok(bundle);
-        }
-        Err(VerifyError::MediaType { part: Part::Bundle, found: excerpt(&bundle.media_type) })
-    }
-}
-
-fn parse<T: DeserializeOwned>(part: Part, bytes: &[u8], max: u64) -> Result<T, VerifyError> {
-    bounded(part, bytes.len() as u64, max)?;
-    serde_json::from_slice(bytes).map_err(|source| VerifyError::Malformed { part, source })
-}
-
-fn bounded(part: Part, len: u64, max: u64) -> Result<(), VerifyError> {
-    if len <= max { Ok(()) } else { Err(VerifyError::TooLong { part, len, max }) }
 }
 
 fn base64(text: &str, part: Part) -> Result<Vec<u8>, VerifyError> {

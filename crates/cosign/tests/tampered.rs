@@ -181,6 +181,13 @@ fn a_signature_image_names_what_is_wrong_with_it() {
     assert!(matches!(error, VerifyError::MediaType { part: Part::Manifest, .. }), "{error}");
     let error = refused(|m| m["layers"][0]["annotations"][SIGNATURE_ANNOTATION] = json!("*"));
     assert!(matches!(error, VerifyError::NotBase64 { part: Part::Signature }), "{error}");
+    let error = refused(|m| {
+        // Bytes that are no signature, beside somebody's certificate.
+        let annotations = &mut m["layers"][0]["annotations"];
+        annotations[SIGNATURE_ANNOTATION] = json!("AAAA");
+        annotations["dev.sigstore.cosign/certificate"] = json!("-----BEGIN CERTIFICATE-----");
+    });
+    assert!(matches!(error, VerifyError::Certificate), "{error}");
     let error = refused(|m| m["layers"][0]["size"] = json!(1_u64 << 40));
     assert!(matches!(error, VerifyError::TooLong { part: Part::Payload, .. }), "{error}");
 
