@@ -62,6 +62,30 @@ struct Image<'a> {
     docker_manifest_digest: &'a Digest,
 }
 
+#[derive(Serialize)]
+struct ImageConfiguration<'a> {
+    architecture: &'static str,
+    created: &'static str,
+    history: [History; 1],
+    os: &'static str,
+    rootfs: RootFs<'a>,
+    config: Empty,
+}
+
+#[derive(Serialize)]
+struct History {
+    created: &'static str,
+}
+
+#[derive(Serialize)]
+struct RootFs<'a> {
+    r#type: &'static str,
+    diff_ids: [&'a Digest; 1],
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
 impl SignatureImage {
     /// `key`'s signature for the image whose manifest has the digest `image`.
     ///
@@ -115,14 +139,14 @@ pub fn signature_tag(image: &Digest) -> String {
 
 /// The configuration of an image with one layer, as cosign fills it in.
 fn config(layer: &Digest) -> Vec<u8> {
-    json(&serde_json::json!({
-        "architecture": "",
-        "config": {},
-        "created": NO_TIME,
-        "history": [{ "created": NO_TIME }],
-        "os": "",
-        "rootfs": { "type": "layers", "diff_ids": [layer] },
-    }))
+    json(&ImageConfiguration {
+        architecture: "",
+        created: NO_TIME,
+        history: [History { created: NO_TIME }],
+        os: "",
+        rootfs: RootFs { r#type: "layers", diff_ids: [layer] },
+        config: Empty {},
+    })
 }
 
 #[cfg(test)]
