@@ -64,6 +64,23 @@ fn cosign_accepts_our_bundle() {
 }
 
 #[test]
+fn cosign_accepts_our_signatures_of_an_index_by_its_tag() {
+    let Some(cosign) = Cosign::find() else { return };
+    let key = cosign.key("ours.pub");
+    for registry in Registry::all() {
+        let index = registry.push_index("both/installer", "v1.13.0", &[b"amd64", b"arm64"]);
+        let digest = index.subject.digest;
+        cosign.refuses(verify("ours.pub", &index.reference, &[]), NOTHING);
+        let signature = SignatureImage::new(&key, &index.name, &digest);
+        registry.push_signature("both/installer", &digest, &signature);
+        let referrer = Referrer::new(&index.subject, image_bundle(&key, &digest));
+        registry.push_referrer("both/installer", &digest, &referrer);
+        cosign.ok(verify("ours.pub", &index.reference, &["--new-bundle-format=true"]));
+        cosign.ok(verify("ours.pub", &index.reference, &["--new-bundle-format=false"]));
+    }
+}
+
+#[test]
 fn cosign_refuses_the_tampered_twins_of_our_signature_image() {
     let Some(cosign) = Cosign::find() else { return };
     let key = cosign.key("ours.pub");

@@ -125,6 +125,32 @@ impl Registry {
         }
     }
 
+    /// Pushes an index under `tag`, of an image for each of `contents`.
+    pub fn push_index(&self, repository: &str, tag: &str, contents: &[&[u8]]) -> Image {
+        let architectures = ["amd64", "arm64"];
+        let entries: Vec<String> = contents
+            .iter()
+            .zip(architectures)
+            .map(|(content, architecture)| {
+                let Subject { digest, len, .. } = self.push_image(repository, content).subject;
+                format!(
+                    "{{\"mediaType\":\"{MANIFEST}\",\"digest\":\"{digest}\",\"size\":{len},\
+                     \"platform\":{{\"architecture\":\"{architecture}\",\"os\":\"linux\"}}}}"
+                )
+            })
+            .collect();
+        let index = format!(
+            "{{\"schemaVersion\":2,\"mediaType\":\"{INDEX}\",\"manifests\":[{}]}}",
+            entries.join(",")
+        );
+        self.push_manifest(repository, tag, INDEX, index.as_bytes());
+        let (digest, len) = (Digest::of(index.as_bytes()), index.len().try_into().unwrap());
+        self.push_manifest(repository, &digest.to_string(), INDEX, index.as_bytes());
+        let name = format!("{}/{repository}", self.host);
+        let subject = Subject { media_type: INDEX.to_owned(), digest, len };
+        Image { reference: format!("{name}:{tag}"), name, subject }
+    }
+
     /// Pushes `signature` as one of `image`, whatever it signs.
     pub fn push_signature(&self, repository: &str, image: &Digest, signature: &SignatureImage) {
         self.push_blob(repository, &signature.config);
@@ -242,7 +268,7 @@ impl Drop for Registry {
 
 /// An image in a registry.
 pub struct Image {
-    /// With the digest.
+    /// With the digest, or the tag.
     pub reference: String,
     /// Without.
     pub name: String,
