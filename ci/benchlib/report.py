@@ -1,0 +1,25 @@
+"""The table: figures and their bars."""
+
+
+def table(results):
+    """Rows of (what, figure, bar, whether it holds)."""
+    rows = []
+    if serve := results.get("serve"):
+        p99, growth = serve["first_byte_ms"]["p99"], serve["disk_growth_bytes_per_schematic"]
+        rows.append((f"first byte of {serve['schematics']} never-seen schematics, p99", f"{p99:.1f} ms", "< 50 ms", p99 < 50))
+        rows.append(("disk growth per schematic", f"{growth / 1024:.2f} KiB", "<= 8 KiB", growth <= 8192))
+    if image := results.get("image"):
+        for peer, bar in (("literal", 20), ("tuned", 5)):
+            for way, ours, key in (("imager build", "ours_wall_s", f"speedup_{peer}"),
+                                   ("HTTP", "ours_http_wall_s", f"speedup_{peer}_http")):
+                rows.append((f"{image['asset']}, {way}: {image[ours]:.2f} s against {image[peer + '_wall_s']:.1f} s ({peer})",
+                             f"{image[key]:.0f} x", f">= {bar} x", image[key] >= bar))
+        rows.append(("size against zstd -18 of the same disk", f"{(image['size_ratio'] - 1) * 100:+.2f} %", "<= +3 %", image["size_ratio"] <= 1.03))
+    for row in results.get("squashfs", []):
+        what = f"squashfs zstd {row['level']}, {row['threads']} thread(s), of mksquashfs's"
+        rows += [
+            (f"{what} {row['peer_wall_s']:.2f} s", f"{row['wall_ratio']:.2f}", "<= 1", row["wall_ratio"] <= 1),
+            (f"{what} {row['peer_bytes'] / 1e6:.1f} MB", f"{row['bytes_ratio']:.4f}", "<= 1.01", row["bytes_ratio"] <= 1.01),
+            (f"{what} {row['peer_peak_mib']:.0f} MiB of memory", f"{row['peak_ratio']:.2f}", "<= 0.2", row["peak_ratio"] <= 0.2),
+        ]
+    return rows
