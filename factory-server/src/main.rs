@@ -12,6 +12,7 @@ use cosign::{Opened, SigningKey};
 use factory_server::config::{self, Config, ListenAddr, Loaded, LogFormat, Source, Url};
 use factory_server::{Metrics, Settings, Site, Tls};
 use imager::Factory;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -105,6 +106,7 @@ fn configured(flags: &Flags) -> anyhow::Result<(Loaded, EnvFilter)> {
 
 #[tokio::main]
 async fn run(loaded: Loaded) -> anyhow::Result<()> {
+    allow_open_files();
     let mut settings = settings(&loaded.config)?;
     let mut site = site(&loaded.config)?;
     settings.metrics = site.metrics.clone();
@@ -247,6 +249,18 @@ async fn check(loaded: &Loaded) -> anyhow::Result<()> {
         eprintln!("{origin}: `{key}` has no effect: {why}");
     }
     Ok(())
+}
+
+/// Allows as many open files as may be allowed. A connection is one, and programs are started with 1 024 for the sake
+/// of those that call `select`.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files stays");
+    }
 }
 
 /// Ends with the first SIGINT or SIGTERM.

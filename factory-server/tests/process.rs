@@ -82,6 +82,19 @@ async fn it_says_where_it_listens_logs_requests_and_stops_on_a_signal() {
 }
 
 #[test]
+fn it_allows_itself_as_many_open_files_as_it_may_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn 50; ulimit -Hn 500; exec \"$0\" --listen 127.0.0.1:0"]);
+    shell.arg(env!("CARGO_BIN_EXE_factory-server")).env("IMAGER_STORE", dir.path());
+    let mut program = Program(shell.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    BufReader::new(program.0.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.0.id())).unwrap();
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().collect::<Vec<_>>(), ["500", "500", "files"]);
+}
+
+#[test]
 fn what_keeps_it_from_serving_is_said() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("letter"), "dear").unwrap();
