@@ -27,7 +27,7 @@ class Inputs:
         self.kernel, self.initramfs = self.parts / "vmlinuz", self.parts / "initramfs.xz"
         self.stub, self.boot = self.parts / "systemd-stub.efi", self.parts / "systemd-boot.efi"
         self.extensions = []
-        listed = {e["name"]: e for e in json.loads(imager(store, "extensions", self.version, "--json"))}
+        self.listed = listed = {e["name"]: e for e in json.loads(imager(store, "extensions", self.version, "--json"))}
         for name in EXTENSIONS:
             tree = work / "ext" / name.replace("/", "_")
             for layer in self.manifest_layers(listed[name]["digest"]):

@@ -22,4 +22,26 @@ def table(results):
             (f"{what} {row['peer_bytes'] / 1e6:.1f} MB", f"{row['bytes_ratio']:.4f}", "<= 1.01", row["bytes_ratio"] <= 1.01),
             (f"{what} {row['peer_peak_mib']:.0f} MiB of memory", f"{row['peak_ratio']:.2f}", "<= 0.2", row["peak_ratio"] <= 0.2),
         ]
-    return rows
+    return rows + load_rows(results["load"]) if "load" in results else rows
+
+
+def load_rows(load):
+    rows, slow, first, soak = [], load["slow"], load["first_byte"], load["soak"]
+    for row in load["throughput"]["connections"]:
+        what = f"{load['throughput']['asset']}, {load['throughput']['bytes'] / 1e6:.0f} MB, {row['connections']} connection(s)"
+        rows.append((f"{what}: {row['ours_mib_per_s']:.0f} MiB/s of nginx's {row['nginx_mib_per_s']:.0f}",
+                     f"{row['ratio']:.2f}", ">= 0.8", row["ratio"] >= 0.8))
+    rows += [
+        (f"{slow['count']} slow downloads, peak of memory", f"{slow['peak_mib']:.0f} MiB", "< 512 MiB", slow["peak_mib"] < 512),
+        ("... alive at the end", f"{slow['alive']}", f"{slow['count']}", slow["alive"] == slow["count"]),
+        (f"first byte of {first['count']} never-seen schematics, 50 in flight, p99", f"{first['p99_ms']:.1f} ms", "< 50 ms", first["p99_ms"] < 50),
+    ]
+    memory, files = soak["resident_mib_by_fifth"], soak["open_files_by_fifth"]
+    asked, unexpected = sum(soak["requests"].values()), sum(soak["unexpected"].values())
+    growth = soak["disk_growth_bytes_per_schematic"]
+    return rows + [
+        (f"soak of {soak['seconds']:.0f} s, {asked} requests: unexpected answers", f"{unexpected}", "0", unexpected == 0),
+        (f"... memory of its last fifth, {memory[1]:.0f} MiB in its second", f"{memory[4]:.0f} MiB", "<= 1.05 x + 4", not soak["resident_grows"]),
+        (f"... open files of its last fifth, {files[1]:.0f} in its second", f"{files[4]:.0f}", "<= + 4", not soak["open_files_grow"]),
+        (f"... disk growth of {soak['schematics']} schematics, each", f"{growth / 1024:.2f} KiB", "<= 8 KiB", growth <= 8192),
+    ]

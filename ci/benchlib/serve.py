@@ -24,7 +24,7 @@ def measure(inputs, options, results):
             "first_byte_ms": {"p50": percentile(firsts, 0.5) * 1e3, "p99": percentile(firsts, 0.99) * 1e3, "max": max(firsts) * 1e3},
             "post_ms": {"p50": percentile(posts, 0.5) * 1e3, "p99": percentile(posts, 0.99) * 1e3},
             "disk_growth_bytes_per_schematic": growth,
-            "resident_mib": server.resident_mib(),
+            "resident_mib": server.peak_mib(),
         }
     finally:
         server.stop()

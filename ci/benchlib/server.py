@@ -2,27 +2,28 @@
 
 import http.client
 import json
-import re
-import socket
+import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from .machine import ENV, ROOT
+from .machine import ENV, ROOT, Process, free_port, http_get
 
 SERVER = ROOT / "target/release/factory-server"
 
 
-class Server:
+class Server(Process):
     """A factory on a free port of the loopback."""
 
-    def __init__(self, store):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.process = subprocess.Popen([str(SERVER), "--store", str(store), "--listen", f"127.0.0.1:{self.port}"],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
+    def __init__(self, store, soft_limit=None):
+        """`soft_limit` is of open files: what the server is started with."""
+        def limit():
+            if soft_limit:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft_limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+        self.port = free_port()
+        self.process = subprocess.Popen([str(SERVER), "--store", str(store), "--listen", self.address], env=ENV,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=limit)
         for _ in range(200):
             try:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -60,13 +61,16 @@ class Server:
         connection.close()
         return first, total, length
 
-    def resident_mib(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+    def chunks(self, path):
+        """The body in pieces."""
+        answer = http_get(self.port, path)
+        if answer.status != 200:
+            sys.exit(f"bench: GET {path} answered {answer.status}: {answer.read(300)!r}")
+        while chunk := answer.read(1 << 20):
+            yield chunk
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
+    def text(self, path):
+        return b"".join(self.chunks(path)).decode()
 
 
 def disk_usage(store):
