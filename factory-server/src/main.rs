@@ -14,6 +14,7 @@ use factory_server::{Metrics, Settings, Site, Tls};
 use imager::Factory;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Store;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
@@ -59,6 +60,11 @@ struct Flags {
     log_format: Option<LogFormat>,
 }
 
+/// Threads for what blocks: reads, plans, hashes. The runtime starts another one whenever all are busy, and a thread that
+/// has done its work but lost its processor counts as busy: on a full machine eight downloads had 512, the default, each
+/// with a stack and a share of the heap.
+const BLOCKING_THREADS_MAX: usize = 128;
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let (loaded, filter) = match configured(&flags) {
@@ -78,7 +84,8 @@ fn main() -> ExitCode {
         };
     }
     log(filter, loaded.config.log.format);
-    match run(loaded) {
+    let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build();
+    match runtime.context("starting threads").and_then(|runtime| runtime.block_on(run(loaded))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -104,7 +111,6 @@ fn configured(flags: &Flags) -> anyhow::Result<(Loaded, EnvFilter)> {
     Ok((loaded, filter))
 }
 
-#[tokio::main]
 async fn run(loaded: Loaded) -> anyhow::Result<()> {
     allow_open_files();
     let mut settings = settings(&loaded.config)?;

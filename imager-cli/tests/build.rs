@@ -129,7 +129,6 @@ fn what_cannot_be_made_is_refused_by_the_right_code() {
         ),
         (&["metal-amd64.iso"], 3, &["an ISO image is not there yet"]),
         (&["metal-amd64.raw.xz"], 3, &["is not there yet"]),
-        (&["installer-amd64.tar"], 3, &["an installer image is not there yet"]),
         (&["metal-amd64.vmdk"], 2, &["invalid profile path"]),
         (&["metal-riscv64.raw"], 2, &["invalid architecture"]),
         (&["kernel-amd64", "-o", "missing/kernel"], 6, &["writing `missing/kernel`"]),
