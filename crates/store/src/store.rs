@@ -157,6 +157,11 @@ impl Store {
         self.inner.verdicts.check(blob)
     }
 
+    /// Whether `check` would pass at once.
+    pub(crate) fn is_known(&self, blob: &Blob) -> bool {
+        self.inner.verdicts.is_known(blob)
+    }
+
     /// Like `check`, but hashes the blob whatever is known of it.
     pub(crate) fn check_anew(&self, blob: &Blob) -> Result<(), Error> {
         self.inner.verdicts.check_anew(blob)

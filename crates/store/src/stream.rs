@@ -3,10 +3,10 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use extent::{Extent, ExtentMap, Source};
 use futures::Stream;
 use tokio::runtime::Handle;
@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use crate::files::OpenBlobs;
 use crate::{Error, Store};
 
-/// The longest chunk, for clients that keep up. A client holds two: the one that is sent and the one that is read
-/// meanwhile.
+/// The longest chunk, for clients that keep up. A client holds one, and while a disk is read two: the one that is sent
+/// and the one that is read meanwhile.
 const CHUNK_LEN: usize = 256 << 10;
 /// The length of chunks for all others: thousands of slow clients must not hold half a megabyte each.
 const CHUNK_LEN_MIN: usize = 16 << 10;
@@ -40,7 +40,10 @@ pub struct Chunks {
     /// Where the next piece begins: after the chunk that is being read, if one is.
     offset: u64,
     open: Arc<Open>,
-    reading: Option<JoinHandle<Result<Bytes, Error>>>,
+    reading: Option<Reading>,
+    /// The last chunk that was read. When whoever got it has dropped it, the next one takes its place: memory that is
+    /// warm, and neither allocated nor cleared.
+    last: Bytes,
     /// When the last chunk was given out.
     given_at: Instant,
     /// The length of the next chunks.
@@ -51,6 +54,14 @@ pub struct Chunks {
 struct Open {
     store: Store,
     blobs: OpenBlobs,
+}
+
+/// The chunk after the last that was given out, once it had to be read from a disk.
+enum Reading {
+    /// Read on another thread, for it may have to wait.
+    Blocking(JoinHandle<Result<Bytes, Error>>),
+    /// It was in memory: the next one is looked for when it is asked for.
+    Cached(Bytes),
 }
 
 /// What the next chunk is made of.
@@ -66,8 +77,9 @@ impl Store {
     ///
     /// Before it returns, every blob is open and verified: a blob that is removed later is still read to its
     /// end, and one that changes later ends the stream with an error before a changed byte is given out. Open files
-    /// are shared between streams; memory is two chunks for each, of 16 KiB until the client has shown that it keeps up. Reads block threads of the runtime's blocking
-    /// pool only.
+    /// are shared between streams; memory is two chunks for each at most, of 16 KiB until the client has shown that it
+    /// keeps up. What the kernel has in memory is copied where the stream is polled; other reads block threads of the
+    /// runtime's blocking pool only.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`, `OutOfRange`, `Io`.
@@ -86,9 +98,7 @@ impl Store {
         });
         let (map, open) = joined(opening.await)?;
         let (given_at, chunk_len) = (Instant::now(), CHUNK_LEN_MIN);
-        let mut chunks = Chunks { map, offset: 0, open, reading: None, given_at, chunk_len, runtime };
-        chunks.read_ahead();
-        Ok(chunks)
+        Ok(Chunks { map, offset: 0, open, reading: None, last: Bytes::new(), given_at, chunk_len, runtime })
     }
 }
 
@@ -147,13 +157,32 @@ impl Chunks {
         }
         if let Piece::Read(piece) = self.piece() {
             self.offset += piece.len();
-            let open = Arc::clone(&self.open);
-            self.reading = Some(self.runtime.spawn_blocking(move || open.read(&piece)));
+            let room = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+            let cached = self.open.read_cached(&piece, room).map(Reading::Cached);
+            self.reading = Some(cached.unwrap_or_else(|| {
+                let open = Arc::clone(&self.open);
+                Reading::Blocking(self.runtime.spawn_blocking(move || open.read(&piece)))
+            }));
         }
     }
 }
 
 impl Open {
+    /// The bytes of `piece` if nothing has to be waited for: a hop to another thread and back costs more than the copy.
+    fn read_cached(&self, piece: &ExtentMap, mut room: BytesMut) -> Option<Bytes> {
+        let len = chunk_len(piece.len());
+        // A client that became slow must not keep the room of a long chunk.
+        if (len..=2 * len).contains(&room.capacity()) {
+            room.resize(len, 0);
+        } else {
+            room = BytesMut::zeroed(len);
+        }
+        let read = self.blobs.read_cached(piece, &mut room);
+        // After reading, as below.
+        let known = read && piece.blobs().iter().all(|digest| self.store.is_known(self.blobs.get(digest)));
+        known.then(|| room.freeze())
+    }
+
     fn read(&self, piece: &ExtentMap) -> Result<Bytes, Error> {
         let mut bytes = vec![0; chunk_len(piece.len())];
         let read = self.blobs.read(piece, &mut bytes);
@@ -170,15 +199,26 @@ impl Stream for Chunks {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(reading) = &mut self.reading {
-            let read = joined(ready!(Pin::new(reading).poll(context)));
-            self.reading = None;
-            self.pace();
-            match &read {
-                Ok(_) => self.read_ahead(),
-                Err(_) => self.offset = self.map.len(),
+        match self.reading.take() {
+            Some(Reading::Cached(bytes)) => {
+                self.pace();
+                self.last = bytes.clone();
+                return Poll::Ready(Some(Ok(bytes)));
             }
-            return Poll::Ready(Some(read.map_err(io::Error::from)));
+            Some(Reading::Blocking(mut reading)) => {
+                let Poll::Ready(read) = Pin::new(&mut reading).poll(context) else {
+                    self.reading = Some(Reading::Blocking(reading));
+                    return Poll::Pending;
+                };
+                let read = joined(read);
+                self.pace();
+                match &read {
+                    Ok(_) => self.read_ahead(),
+                    Err(_) => self.offset = self.map.len(),
+                }
+                return Poll::Ready(Some(read.map_err(io::Error::from)));
+            }
+            None => {}
         }
         if self.rest() == 0 {
             return Poll::Ready(None);
@@ -187,10 +227,8 @@ impl Stream for Chunks {
             Piece::Ready(bytes) => {
                 self.offset += bytes.len() as u64;
                 self.pace();
-                self.read_ahead();
                 Poll::Ready(Some(Ok(bytes)))
             }
-            // Unreachable while every chunk given out starts the next read; right all the same.
             Piece::Read(_) => {
                 self.read_ahead();
                 self.poll_next(context)
@@ -202,7 +240,7 @@ impl Stream for Chunks {
 impl Drop for Chunks {
     fn drop(&mut self) {
         // A read that has not begun need not.
-        if let Some(reading) = &self.reading {
+        if let Some(Reading::Blocking(reading)) = &self.reading {
             reading.abort();
         }
     }

@@ -46,6 +46,16 @@ impl Verdicts {
         self.check_after(blob, |known| *known = None)
     }
 
+    /// Whether `blob` is known to be intact as it is now. Neither hashes nor waits: false where it would have to.
+    pub(crate) fn is_known(&self, blob: &Blob) -> bool {
+        let seat = self.seat(blob.digest);
+        let Ok(verdict) = seat.try_lock() else { return false };
+        match (*verdict, blob.stamp()) {
+            (Some(known), Ok(stamp)) => known.intact && known.stamp == stamp,
+            _ => false,
+        }
+    }
+
     fn check_after(&self, blob: &Blob, forget: impl FnOnce(&mut Option<Verdict>)) -> Result<(), Error> {
         let seat = self.seat(blob.digest);
         // Held while hashing: others who ask for this blob wait for the answer.
