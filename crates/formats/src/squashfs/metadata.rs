@@ -9,8 +9,11 @@
 //!
 //! Source: Linux `Documentation/filesystems/squashfs.rst`, §3.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::Error;
-use super::compress::{Compressor, Form};
+use super::compress::{Compression, Compressor, Form};
 
 /// Bytes of records in one metadata block.
 pub(super) const METADATA_LEN: u32 = 8192;
@@ -32,10 +35,14 @@ impl Reference {
     }
 }
 
+/// The compressor of all tables. To make one takes longer than to compress a small table.
+#[derive(Clone)]
+pub(super) struct Codec(Rc<RefCell<Compressor>>);
+
 /// A stream of records being written.
 pub(super) struct Metadata {
     name: &'static str,
-    compressor: Compressor,
+    codec: Codec,
     /// Records of the block that is not full yet.
     open: Vec<u8>,
     blocks: Vec<u8>,
@@ -43,11 +50,19 @@ pub(super) struct Metadata {
     positions: Vec<u64>,
 }
 
+impl Codec {
+    /// A compressor for blocks of metadata.
+    pub(super) fn new(compression: Compression) -> Result<Self, Error> {
+        Ok(Self(Rc::new(RefCell::new(Compressor::new(compression, METADATA_LEN)?))))
+    }
+}
+
 impl Metadata {
     /// An empty stream; `name` is what errors call it.
-    pub(super) fn new(name: &'static str, compressor: Compressor) -> Self {
+    pub(super) fn new(name: &'static str, codec: &Codec) -> Self {
+        let codec = codec.clone();
         let open = Vec::with_capacity(BLOCK_LEN);
-        Self { name, compressor, open, blocks: Vec::new(), stored: Vec::new(), positions: Vec::new() }
+        Self { name, codec, open, blocks: Vec::new(), stored: Vec::new(), positions: Vec::new() }
     }
 
     /// Where the next record will be.
@@ -89,7 +104,7 @@ impl Metadata {
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        let form = self.compressor.compress(&self.open, &mut self.stored)?;
+        let form = self.codec.0.borrow_mut().compress(&self.open, &mut self.stored)?;
         let len = u16::try_from(self.stored.len()).expect("a stored block has at most 8 KiB");
         let header = if form == Form::Raw { len | RAW } else { len };
         self.positions.push(self.blocks.len() as u64);
@@ -105,9 +120,9 @@ pub(super) fn table(
     name: &'static str,
     entries: &[u8],
     at: u64,
-    compressor: Compressor,
+    codec: &Codec,
 ) -> Result<(Vec<u8>, u64), Error> {
-    let mut metadata = Metadata::new(name, compressor);
+    let mut metadata = Metadata::new(name, codec);
     metadata.write(entries)?;
     let (mut bytes, positions) = metadata.finish_with_positions()?;
     let index = at + bytes.len() as u64;
@@ -121,7 +136,7 @@ mod tests {
     use crate::squashfs::Compression;
 
     fn metadata() -> Metadata {
-        Metadata::new("test", Compressor::new(Compression::Zstd { level: 1 }, METADATA_LEN).unwrap())
+        Metadata::new("test", &Codec::new(Compression::Zstd { level: 1 }).unwrap())
     }
 
     #[test]
@@ -141,8 +156,8 @@ mod tests {
 
     #[test]
     fn a_table_ends_with_the_positions_of_its_blocks() {
-        let codec = Compressor::new(Compression::Zstd { level: 1 }, METADATA_LEN).unwrap();
-        let (bytes, index) = table("test", &[0; 8193], 1000, codec).unwrap();
+        let codec = Codec::new(Compression::Zstd { level: 1 }).unwrap();
+        let (bytes, index) = table("test", &[0; 8193], 1000, &codec).unwrap();
         let tail = &bytes[usize::try_from(index - 1000).unwrap()..];
         assert_eq!(tail.len(), 16);
         assert_eq!(tail[..8], 1000u64.to_le_bytes());

@@ -41,9 +41,8 @@ use extent::{Blobs, Tree};
 pub use compress::Compression;
 pub use error::Error;
 
-use compress::Compressor;
 use data::Data;
-use metadata::{METADATA_LEN, Metadata};
+use metadata::{Codec, Metadata};
 use nodes::Nodes;
 use superblock::{ABSENT, Superblock};
 
@@ -140,10 +139,10 @@ struct Tables {
 }
 
 fn tables(nodes: &Nodes, data: &Data, options: &Options) -> Result<Tables, Error> {
-    let codec = || Compressor::new(options.compression, METADATA_LEN);
+    let codec = Codec::new(options.compression)?;
     let mut xattrs = xattr::Sets::default();
-    let mut inodes = Metadata::new("inode", codec()?);
-    let mut listings = Metadata::new("directory", codec()?);
+    let mut inodes = Metadata::new("inode", &codec);
+    let mut listings = Metadata::new("directory", &codec);
     let mut references = Vec::with_capacity(nodes.inodes.len());
     let mut encoded = Vec::new();
     for (index, inode) in nodes.inodes.iter().enumerate() {
@@ -165,7 +164,7 @@ fn tables(nodes: &Nodes, data: &Data, options: &Options) -> Result<Tables, Error
     bytes.append(&mut listings.finish()?);
 
     let mut table = |name, entries: &[u8]| -> Result<u64, Error> {
-        let (table, index) = metadata::table(name, entries, inode_table + bytes.len() as u64, codec()?)?;
+        let (table, index) = metadata::table(name, entries, inode_table + bytes.len() as u64, &codec)?;
         bytes.extend_from_slice(&table);
         Ok(index)
     };
@@ -178,7 +177,7 @@ fn tables(nodes: &Nodes, data: &Data, options: &Options) -> Result<Tables, Error
         ABSENT
     } else {
         let at = inode_table + bytes.len() as u64;
-        let (table, header) = xattrs.table(at, codec()?, codec()?)?;
+        let (table, header) = xattrs.table(at, &codec)?;
         bytes.extend_from_slice(&table);
         header
     };

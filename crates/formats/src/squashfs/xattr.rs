@@ -14,8 +14,7 @@ use bytes::BufMut;
 use extent::TreePath;
 
 use super::Error;
-use super::compress::Compressor;
-use super::metadata::{self, Metadata};
+use super::metadata::{self, Codec, Metadata};
 
 /// The attributes of one inode.
 type Attributes = BTreeMap<String, Vec<u8>>;
@@ -58,13 +57,8 @@ impl<'a> Sets<'a> {
     }
 
     /// The table, which begins at position `at`, and the position of its header.
-    pub(super) fn table(
-        &self,
-        at: u64,
-        attributes: Compressor,
-        sets: Compressor,
-    ) -> Result<(Vec<u8>, u64), Error> {
-        let mut attributes = Metadata::new("xattr", attributes);
+    pub(super) fn table(&self, at: u64, codec: &Codec) -> Result<(Vec<u8>, u64), Error> {
+        let mut attributes = Metadata::new("xattr", codec);
         let mut entries = Vec::with_capacity(self.sets.len() * 16);
         for set in &self.sets {
             let reference = attributes.reference()?;
@@ -78,7 +72,7 @@ impl<'a> Sets<'a> {
             entries.put_u32_le(field(len)?);
         }
         let mut bytes = attributes.finish()?;
-        let (table, header) = metadata::table("xattr", &entries, at + bytes.len() as u64, sets)?;
+        let (table, header) = metadata::table("xattr", &entries, at + bytes.len() as u64, codec)?;
         let blocks_end = usize::try_from(header - at).expect("the table is in memory") - bytes.len();
         let (blocks, index) = table.split_at(blocks_end);
         bytes.extend_from_slice(blocks);
