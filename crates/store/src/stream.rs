@@ -18,11 +18,12 @@ use crate::{Error, Store};
 /// The longest chunk, for clients that keep up. A client holds one, and while a disk is read two: the one that is sent
 /// and the one that is read meanwhile.
 const CHUNK_LEN: usize = 256 << 10;
-/// The length of chunks for all others: thousands of slow clients must not hold half a megabyte each.
+/// The length of the first chunks, and of chunks for whoever does not keep up: thousands of slow clients must not hold
+/// half a megabyte each.
 const CHUNK_LEN_MIN: usize = 16 << 10;
-/// A client keeps up when it has taken this much, which is more than a kernel buffers for it, …
-const WARM_LEN: u64 = 8 << 20;
-/// … and asks for the next chunk within this time.
+/// How long chunks may be when a client has taken so much; the last is more than a kernel buffers for it.
+const PACES: [(u64, usize); 2] = [(1 << 20, 64 << 10), (8 << 20, CHUNK_LEN)];
+/// A client keeps up when it asks for the next chunk within this time.
 const PROMPT: Duration = Duration::from_millis(100);
 /// Runs of zeros and inline bytes from this length on are chunks of their own, which costs no copy. Shorter
 /// ones (block headers, padding) are gathered with what is around them: a chunk of three bytes costs a
@@ -146,7 +147,8 @@ impl Chunks {
     /// Chooses the length of the next chunks by how the client takes them.
     fn pace(&mut self) {
         let prompt = self.given_at.elapsed() < PROMPT;
-        self.chunk_len = if prompt && self.offset >= WARM_LEN { CHUNK_LEN } else { CHUNK_LEN_MIN };
+        let reached = PACES.into_iter().rev().find(|(len, _)| prompt && self.offset >= *len);
+        self.chunk_len = reached.map_or(CHUNK_LEN_MIN, |(_, chunk_len)| chunk_len);
         self.given_at = Instant::now();
     }
 
