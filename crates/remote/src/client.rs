@@ -1,0 +1,308 @@
+//! Requests to registries: tags, manifests, and the logins that they ask for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use ::http::{Method, StatusCode};
+use bytes::Bytes;
+use extent::Digest;
+use url::Url;
+
+use crate::auth::{Challenge, MAX_TOKEN_ANSWER_LEN, TokenAnswer, Tokens, challenge};
+use crate::error::Login;
+use crate::http::{Answer, Ask, Http, at, target};
+use crate::retry::{Patience, Retry, retry_after};
+use crate::{Error, Options, PlainHttp, Reference, Registry};
+
+/// The longest manifest or index that is read: what registries have to take, says the specification.
+pub const MAX_MANIFEST_LEN: u64 = 4 << 20;
+
+/// The manifests that we read, as `Accept` has them.
+const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+/// The digest of a manifest, as registries say it.
+pub(crate) const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// A client of registries. Cheap to clone; a clone shares connections and tokens.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: Http,
+    tokens: Tokens,
+    options: Options,
+}
+
+/// A manifest or an index, as a registry gave it: its digest is that of its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The digest of the bytes.
+    pub digest: Digest,
+    /// What the registry says that it is.
+    pub media_type: Option<String>,
+    /// The bytes. Nobody has looked into them.
+    pub bytes: Bytes,
+}
+
+/// What is done in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Pull,
+    Push,
+}
+
+impl Client {
+    /// A client that connects when it is asked to.
+    pub fn new(options: Options) -> Self {
+        let http = Http::new(options.connect, options.stall);
+        Self { inner: Arc::new(Inner { http, tokens: Tokens::default(), options }) }
+    }
+
+    /// The options that it was made with.
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// The digest that `reference` has or whose tag names it now.
+    ///
+    /// # Errors
+    /// `NotFound`, and all that a network has.
+    pub async fn resolve(&self, reference: &Reference) -> Result<Digest, Error> {
+        if let Some(digest) = reference.digest() {
+            return Ok(*digest);
+        }
+        match self.head_manifest(reference).await {
+            Ok(Some(digest)) => Ok(digest),
+            // It says no digest, or knows no HEAD: the bytes have one.
+            Ok(None) | Err(Error::Status { status: 405 | 501, .. }) => {
+                Ok(self.manifest(reference).await?.digest)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The manifest that `reference` names: by its digest if there is one, by its tag otherwise.
+    ///
+    /// # Errors
+    /// `NotFound`; `DigestMismatch` when the bytes are not what they are said to be; `TooLong`; and all that a
+    /// network has.
+    pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, Error> {
+        let mut retry = self.retry();
+        loop {
+            match self.manifest_once(reference).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => retry.after(error).await?,
+            }
+        }
+    }
+
+    async fn manifest_once(&self, reference: &Reference) -> Result<Manifest, Error> {
+        let url = self.manifest_url(reference)?;
+        let answer = self.ask(reference, Access::Pull, Ask::get(url.clone(), &[(ACCEPT, ACCEPTED)])).await?;
+        let said = said_digest(&answer);
+        let media_type = answer.header(CONTENT_TYPE).map(essence);
+        let bytes = answer.body.bytes("manifest", MAX_MANIFEST_LEN).await?;
+        let actual = Digest::of(&bytes);
+        if let Some(expected) = reference.digest().copied().or(said).filter(|expected| *expected != actual) {
+            return Err(Error::DigestMismatch { at: at(&url), expected, actual });
+        }
+        Ok(Manifest { digest: actual, media_type, bytes })
+    }
+
+    /// The digest that the registry says a manifest has, if it says one.
+    pub(crate) async fn head_manifest(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
+        let url = self.manifest_url(reference)?;
+        let ask = Ask { method: Method::HEAD, ..Ask::get(url, &[(ACCEPT, ACCEPTED)]) };
+        Ok(said_digest(&self.ask_patiently(reference, Access::Pull, ask).await?))
+    }
+
+    /// The index of the referrers of `image`: from the registry's own list, or from the tag that stands for it.
+    pub(crate) async fn referrers(&self, repository: &Reference, image: &Digest) -> Result<Bytes, Error> {
+        let url = self.url(repository, &format!("referrers/{image}"))?;
+        let mut retry = self.retry();
+        loop {
+            let ask = Ask::get(url.clone(), &[(ACCEPT, ACCEPTED)]);
+            let read = async {
+                let answer = self.ask(repository, Access::Pull, ask).await?;
+                answer.body.bytes("list of referrers", MAX_MANIFEST_LEN).await
+            };
+            match read.await {
+                Ok(bytes) => return Ok(bytes),
+                // Registries from before the specification answer a path that they do not know in many ways.
+                Err(Error::NotFound { .. } | Error::Status { status: 400..=407 | 409..=424, .. }) => break,
+                Err(error) => retry.after(error).await?,
+            }
+        }
+        Ok(self.manifest(&repository.with_tag(&cosign::referrers_tag(image))?).await?.bytes)
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        let options = &self.inner.options;
+        Retry::new(Patience {
+            tries: options.tries,
+            first: options.first_wait,
+            longest: options.longest_wait,
+            longest_asked: options.longest_asked_wait,
+        })
+    }
+
+    /// The good answer to `ask`, tried several times.
+    pub(crate) async fn ask_patiently(
+        &self,
+        repository: &Reference,
+        access: Access,
+        ask: Ask,
+    ) -> Result<Answer, Error> {
+        let mut retry = self.retry();
+        loop {
+            match self.ask(repository, access, ask.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => retry.after(error).await?,
+            }
+        }
+    }
+
+    /// The good answer to `ask`, which goes to the registry of `repository` or to where that has sent us; with the
+    /// login that it wants.
+    pub(crate) async fn ask(
+        &self,
+        repository: &Reference,
+        access: Access,
+        mut ask: Ask,
+    ) -> Result<Answer, Error> {
+        let Inner { http, tokens, options } = &*self.inner;
+        let registry = repository.registry();
+        let base = self.base(registry)?;
+        let origin = base.origin();
+        let key = origin.ascii_serialization();
+        let actions = if access == Access::Pull { "pull" } else { "pull,push" };
+        let scope = format!("repository:{}:{actions}", repository.name());
+        if ask.url.origin() == origin {
+            ask.authorization = tokens.get(&key, &scope, Instant::now());
+        }
+        let mut answer = http.send(&ask).await?;
+        // Only the registry itself may ask who we are: not where it redirects to.
+        if answer.status == StatusCode::UNAUTHORIZED
+            && answer.url.origin() == origin
+            && ask.url.origin() == origin
+        {
+            let values =
+                answer.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+            let login = options.credentials.find(registry).ok();
+            let authorization = match challenge(values) {
+                Some(Challenge::Basic) => login.map(|login| {
+                    let header = login.header();
+                    tokens.put(&key, &scope, header.clone(), Instant::now() + Duration::from_hours(1));
+                    header
+                }),
+                Some(Challenge::Bearer { realm, service }) => {
+                    let (header, expires) = self.token(&base, registry, &realm, service, &scope).await?;
+                    tokens.put(&key, &scope, header.clone(), expires);
+                    Some(header)
+                }
+                None => None,
+            };
+            if authorization.is_some() {
+                ask.authorization = authorization;
+                answer = http.send(&ask).await?;
+            }
+        }
+        self.judge(registry, answer).await
+    }
+
+    /// A token from `realm`, which wants our login if we have one.
+    async fn token(
+        &self,
+        base: &Url,
+        registry: &Registry,
+        realm: &str,
+        service: Option<String>,
+        scope: &str,
+    ) -> Result<(String, Instant), Error> {
+        let Inner { http, options, .. } = &*self.inner;
+        let plain = base.scheme() == "http";
+        // Never over plain HTTP for a registry that is spoken to over TLS.
+        let mut url = target(base, realm, plain)?;
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = &service {
+                query.append_pair("service", service);
+            }
+            query.append_pair("scope", scope);
+        }
+        let mut ask = Ask::get(url, &[(ACCEPT, "application/json")]);
+        ask.plain = plain;
+        ask.authorization = options.credentials.find(registry).ok().map(crate::credentials::Basic::header);
+        let answer = self.judge(registry, http.send(&ask).await?).await?;
+        let place = at(&answer.url);
+        let bytes = answer.body.bytes("answer with a token", MAX_TOKEN_ANSWER_LEN).await?;
+        // The parser's own words could quote the token.
+        let token = serde_json::from_slice::<TokenAnswer>(&bytes).ok().and_then(|t| t.header(Instant::now()));
+        token.ok_or(Error::BadAnswer { at: place, wanted: "a token is text in `token` or `access_token`" })
+    }
+
+    /// `answer` if its status is good.
+    async fn judge(&self, registry: &Registry, answer: Answer) -> Result<Answer, Error> {
+        let (place, status) = (at(&answer.url), answer.status.as_u16());
+        match status {
+            200..=299 => Ok(answer),
+            404 => Err(Error::NotFound { at: place }),
+            401 | 403 => {
+                let login = match self.inner.options.credentials.find(registry) {
+                    Ok(login) => Login::User(login.user.clone()),
+                    Err(nobody) => nobody,
+                };
+                Err(Error::Denied { at: place, login, status, excerpt: answer.explanation().await })
+            }
+            _ => {
+                let header = answer.header(RETRY_AFTER);
+                let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
+                Err(Error::Status { at: place, status, retry_after, excerpt: answer.explanation().await })
+            }
+        }
+    }
+
+    fn base(&self, registry: &Registry) -> Result<Url, Error> {
+        let plain = match self.inner.options.plain_http {
+            PlainHttp::Loopback => registry.is_loopback(),
+            PlainHttp::Always => true,
+            PlainHttp::Never => false,
+        };
+        let scheme = if plain { "http" } else { "https" };
+        let text = format!("{scheme}://{}/", registry.endpoint());
+        let wanted = "a registry is a host name or an address, IPv6 in brackets";
+        Url::parse(&text).map_err(|_| Error::BadReference { text: registry.to_string(), wanted })
+    }
+
+    /// The address of `path` in the repository.
+    pub(crate) fn url(&self, repository: &Reference, path: &str) -> Result<Url, Error> {
+        let mut url = self.base(repository.registry())?;
+        url.set_path(&format!("/v2/{}/{path}", repository.name()));
+        Ok(url)
+    }
+
+    pub(crate) fn manifest_url(&self, reference: &Reference) -> Result<Url, Error> {
+        match reference.digest() {
+            Some(digest) => self.url(reference, &format!("manifests/{digest}")),
+            None => self.url(reference, &format!("manifests/{}", reference.tag().unwrap_or_default())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+fn said_digest(answer: &Answer) -> Option<Digest> {
+    answer.header(CONTENT_DIGEST)?.parse().ok()
+}
+
+/// A media type without parameters.
+fn essence(value: &str) -> String {
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}

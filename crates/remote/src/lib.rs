@@ -1,0 +1,41 @@
+//! Images in other registries: pulled into the store, pushed out of it.
+//!
+//! ```text
+//! reference ── tag ─▶ digest ── signature believed? ─▶ index ─▶ manifests ─▶ configurations, layers ─▶ tag
+//!             HEAD             before a byte of the                several at a time, what the      in the
+//!                              image is looked at                  store has is skipped             store, last
+//! ```
+//!
+//! A registry is somebody else: everything that comes from one has a limit, a time-out and a digest, and is named in
+//! the store when it has turned out to be what it was said to be. After the tag was resolved everything is asked
+//! for by digest, so a tag that moves meanwhile cannot mix two images; and the tag in the store is written last, so a
+//! pull that breaks leaves none.
+//!
+//! Knows no image format: what is in layers is the rooms' above. HTTP/1.1; certificates are judged by the
+//! authorities of the system (`SSL_CERT_FILE` names others); proxies are not spoken to.
+//!
+//! Sources: OCI distribution specification 1.1; OCI image specification 1.1; distribution, token authentication.
+
+mod auth;
+mod blob;
+mod client;
+mod credentials;
+mod error;
+mod flight;
+mod http;
+mod image;
+mod options;
+mod pull;
+mod push;
+mod reference;
+mod retry;
+mod signature;
+
+pub use client::{Client, MAX_MANIFEST_LEN, Manifest};
+pub use credentials::Credentials;
+pub use error::{Error, Login};
+pub use image::Platform;
+pub use options::{Options, PlainHttp};
+pub use pull::{Progress, Pull, Pulled, pull};
+pub use push::{Pushed, push};
+pub use reference::{Reference, Registry};

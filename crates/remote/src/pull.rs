@@ -1,0 +1,157 @@
+//! Images come in.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cosign::Policy;
+use extent::Digest;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use oci_spec::image::Descriptor;
+use store::Store;
+
+use crate::image::{Image, Source};
+use crate::signature::Signatures;
+use crate::{Client, Error, Platform, Reference};
+
+/// How far a pull is. Bytes of configurations and layers; what the store had counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes of all.
+    pub total: u64,
+}
+
+/// A pull that is about to be made.
+pub struct Pull<'a> {
+    store: &'a Store,
+    client: &'a Client,
+    reference: &'a Reference,
+    policy: Option<&'a Policy>,
+    platforms: &'a [Platform],
+    progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
+}
+
+/// An image that is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pulled {
+    /// Its descriptor.
+    pub descriptor: Descriptor,
+    /// The digest of its index or manifest.
+    pub digest: Digest,
+    /// Bytes that came over the network for it: manifests, blobs and what is kept of signatures. What was read to
+    /// judge signatures is not counted.
+    pub fetched_len: u64,
+}
+
+/// Pulls `reference` into `store`, all platforms, if `policy` believes a signature of it.
+///
+/// # Errors
+/// As [`Pull::run`].
+pub async fn pull(
+    store: &Store,
+    client: &Client,
+    reference: &Reference,
+    policy: Option<&Policy>,
+) -> Result<Pulled, Error> {
+    let pull = Pull::new(store, client, reference);
+    match policy {
+        Some(policy) => pull.verified_by(policy).run().await,
+        None => pull.run().await,
+    }
+}
+
+impl<'a> Pull<'a> {
+    /// A pull of all platforms of `reference`, signed or not.
+    pub fn new(store: &'a Store, client: &'a Client, reference: &'a Reference) -> Self {
+        Self { store, client, reference, policy: None, platforms: &[], progress: None }
+    }
+
+    /// Only if `policy` believes a signature. Those that it believes are kept in the store, under the tags that they
+    /// have in the registry.
+    pub fn verified_by(mut self, policy: &'a Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Only these platforms of an index. The index stays as it is and lists the others too. An image without an index
+    /// is taken for what it is.
+    pub fn platforms(mut self, platforms: &'a [Platform]) -> Self {
+        self.platforms = platforms;
+        self
+    }
+
+    /// Calls `progress` whenever bytes have come.
+    pub fn on_progress(mut self, progress: &'a (dyn Fn(Progress) + Send + Sync)) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Pulls. The tag, if the reference has one, names the image in the store under the repository's name when all of
+    /// it is there.
+    ///
+    /// # Errors
+    /// `Unverified` before anything of the image is read; `BadManifest`, `Malformed`, `TooLong`, `DigestMismatch` for
+    /// what is not an image as it should be; `Denied`, `NotFound`; and all that networks and disks have. Then no tag
+    /// was written; blobs that came whole stay for the next pull.
+    pub async fn run(self) -> Result<Pulled, Error> {
+        let Self { store, client, reference, policy, platforms, .. } = self;
+        let options = client.options();
+        let digest = client.resolve(reference).await?;
+        let signatures = match policy {
+            Some(policy) => Signatures::verified(client, reference, &digest, policy).await?,
+            None => Signatures::default(),
+        };
+        let source = Source::Registry(client, reference, store);
+        let image = Image::read(source, digest, platforms, options.max_image_len).await?;
+        if image.blobs.values().any(|&len| len > options.max_blob_len) {
+            return Err(Error::BadManifest { digest, wanted: "no blob is longer than is allowed here" });
+        }
+
+        let mut fetched = image.fetched + self.blobs(&image).await?;
+        // A manifest that the store has is one whose blobs it has; an index may lack platforms.
+        for document in image.manifests.iter().rev() {
+            store.put_expected(&document.bytes[..], document.digest)?;
+        }
+        let (tags, len) = signatures.keep(client, reference, store, &digest).await?;
+        fetched += len;
+        for (tag, descriptor) in &tags {
+            store.tag(reference.name(), tag, descriptor)?;
+        }
+        if let Some(tag) = reference.tag() {
+            store.tag(reference.name(), tag, &image.top)?;
+        }
+        tracing::info!(%reference, %digest, fetched_bytes = fetched, "pulled");
+        Ok(Pulled { descriptor: image.top, digest, fetched_len: fetched })
+    }
+
+    /// Fetches what the store lacks.
+    async fn blobs(&self, image: &Image) -> Result<u64, Error> {
+        let total = image.blobs_len();
+        let mut done = 0;
+        let mut missing = Vec::new();
+        for (&digest, &len) in &image.blobs {
+            if self.store.stat(&digest)? == Some(len) {
+                done += len;
+            } else {
+                missing.push(store::Descriptor { digest, len });
+            }
+        }
+        // The largest first: the last to finish is not one that began last.
+        missing.sort_by_key(|blob| std::cmp::Reverse(blob.len));
+        let done = AtomicU64::new(done);
+        let heard = |len: u64| {
+            let done = done.fetch_add(len, Ordering::Relaxed) + len;
+            if let Some(progress) = self.progress {
+                progress(Progress { done: done.min(total), total });
+            }
+        };
+        heard(0);
+        let fetches =
+            missing.into_iter().map(|blob| self.client.fetch(self.reference, self.store, blob, &heard));
+        stream::iter(fetches)
+            .buffer_unordered(self.client.options().parallel_blobs.max(1))
+            .try_fold(0, |sum, len| std::future::ready(Ok(sum + len)))
+            .await
+    }
+}
