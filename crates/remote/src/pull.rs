@@ -109,18 +109,25 @@ impl<'a> Pull<'a> {
         }
 
         let mut fetched = image.fetched + self.blobs(&image).await?;
-        // A manifest that the store has is one whose blobs it has; an index may lack platforms.
-        for document in image.manifests.iter().rev() {
-            store.put_expected(&document.bytes[..], document.digest)?;
-        }
         let (tags, len) = signatures.keep(client, reference, store, &digest).await?;
         fetched += len;
-        for (tag, descriptor) in &tags {
-            store.tag(reference.name(), tag, descriptor)?;
-        }
-        if let Some(tag) = reference.tag() {
-            store.tag(reference.name(), tag, &image.top)?;
-        }
+        let name = reference.name().to_owned();
+        let image_tag = reference.tag().map(|tag| (tag.to_owned(), image.top.clone()));
+        let (writer, manifests) = (store.clone(), image.manifests);
+        let write = move || {
+            // From the bottom up: a manifest that the store has is one whose blobs it has, but for platforms that
+            // nobody wanted.
+            for document in manifests.iter().rev() {
+                writer.put_expected(&document.bytes[..], document.digest)?;
+            }
+            // The image last: who sees it sees its signatures.
+            for (tag, descriptor) in tags.iter().chain(&image_tag) {
+                writer.tag(&name, tag, descriptor)?;
+            }
+            Ok::<_, store::Error>(())
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         tracing::info!(%reference, %digest, fetched_bytes = fetched, "pulled");
         Ok(Pulled { descriptor: image.top, digest, fetched_len: fetched })
     }

@@ -15,6 +15,9 @@ use support::{
     Image, NAME, Program, assert_clean, assert_untagged, client, put_referrer, put_signature, store,
 };
 
+/// Puts a signature of an image into a store; gives its tag and what that names.
+type Sign<'a> = Box<dyn Fn(&Store, &Image) -> (String, Descriptor) + 'a>;
+
 async fn push_as(program: &Program, store: &Store, tag: &str, descriptor: &Descriptor) {
     push(store, &client(), &program.reference(tag), descriptor).await.unwrap();
 }
@@ -117,7 +120,6 @@ async fn a_signature_that_is_not_believed_is_refused_with_the_reason() {
     let (key, other) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
     let policy = Policy::Key(key.public_key());
     let foreign = Image::new(100, 99);
-    type Sign<'a> = Box<dyn Fn(&Store, &Image) -> (String, Descriptor) + 'a>;
     let table: Vec<(&str, Sign<'_>)> = vec![
         ("not by this key", Box::new(|s, i| put_signature(s, &i.digest(), &i.sign(&other)))),
         ("names `", Box::new(|s, i| put_referrer(s, &i.digest(), &i.refer(&other)))),
