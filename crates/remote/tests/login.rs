@@ -110,7 +110,10 @@ async fn a_redirect_to_a_blob_host_takes_no_login_along() {
     // The blob host asks for it, too.
     for asks in [false, true] {
         let image = Image::new(1000, 1);
-        let blobs = Fake::start(move |_| asks.then(|| challenge("Basic realm=\"give me\""))).await;
+        // A realm of its own, which would get our login.
+        let thief = Fake::start(|_| Some(status(200, r#"{"token":"x"}"#))).await;
+        let realm = format!("Bearer realm=\"http://{}/token\"", thief.host);
+        let blobs = Fake::start(move |_| asks.then(|| challenge(&realm))).await;
         blobs.put_image("v1", &image);
         let to = blobs.host.clone();
         let registry = Fake::start(move |seen: &Seen| {
@@ -124,7 +127,7 @@ async fn a_redirect_to_a_blob_host_takes_no_login_along() {
         registry.put_image("v1", &image);
         let (dir, there) = store();
         let pulled = pull(&there, &client_with(login(&registry.host)), &registry.reference("v1"), None).await;
-        assert!(!blobs.seen().is_empty());
+        assert!(!blobs.seen().is_empty() && thief.seen().is_empty(), "{:?}", thief.seen());
         assert!(blobs.seen().iter().all(|seen| seen.authorization.is_none()), "{:?}", blobs.seen());
         if asks {
             let error = pulled.unwrap_err();
