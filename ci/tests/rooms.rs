@@ -6,7 +6,7 @@ use std::process::Command;
 /// Every room and the rooms that it may stand on, top first (ARCHITECTURE.md draws it).
 const ROOMS: &[(&str, &[&str])] = &[
     ("factory-server", &["imager", "schematics", "store", "cosign", "extent"]),
-    ("imager-cli", &["imager", "seed", "schematics", "store", "extent"]),
+    ("imager-cli", &["imager", "seed", "remote", "schematics", "store", "cosign", "extent"]),
     ("imager", &["schematics", "extensions", "overlays", "store", "formats", "extent"]),
     ("seed", &["extensions", "store", "formats", "extent"]),
     ("schematics", &["extent"]),

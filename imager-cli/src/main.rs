@@ -8,6 +8,7 @@ mod plan;
 mod schematic;
 mod seed;
 mod store;
+mod transfer;
 mod versions;
 
 use std::io::IsTerminal as _;

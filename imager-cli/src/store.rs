@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
 use crate::output::Output;
+use crate::transfer;
 
 /// Nearest names that are shown for one that is not there.
 const NEAREST_MAX: usize = 3;
@@ -31,6 +32,10 @@ enum Task {
         #[arg(value_name = "REPOSITORY:TAG")]
         reference: String,
     },
+    /// Pull an image from a registry into the store, under its name there
+    Pull(transfer::Pull),
+    /// Push an image of the store to a registry
+    Push(transfer::Push),
 }
 
 /// What a scrub found.
@@ -61,6 +66,8 @@ impl Care {
         match &self.task {
             Task::Verify => verify(store, output),
             Task::Resolve { reference } => resolve(reference, store, output),
+            Task::Pull(command) => command.run(store, output),
+            Task::Push(command) => command.run(store, output),
         }
     }
 }

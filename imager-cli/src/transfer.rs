@@ -1,0 +1,122 @@
+//! `imager store pull` and `push`: images from and to registries.
+
+use std::path::PathBuf;
+
+use ::store::Store;
+use anyhow::Context as _;
+use cosign::{Policy, PublicKey};
+use extent::Digest;
+use remote::{Client, Credentials, Options, PlainHttp, Reference};
+use serde::Serialize;
+
+use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
+use crate::output::Output;
+
+/// Pulls an image from a registry.
+#[derive(clap::Args)]
+pub struct Pull {
+    /// The image, e.g. `registry.example/siderolabs/imager:v13.1.0`; logins are taken from Docker's configuration
+    #[arg(value_name = "REGISTRY/NAME:TAG")]
+    reference: String,
+    /// Take it only with a signature by this key, PEM as `cosign` writes it
+    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    key: Option<PathBuf>,
+    /// Take it without asking for a signature
+    #[arg(long, conflicts_with = "key")]
+    unsigned: bool,
+    /// Speak plain HTTP, and not only on the loopback
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// Pushes an image of the store.
+#[derive(clap::Args)]
+pub struct Push {
+    /// The image in the store, e.g. `siderolabs/imager:v13.1.0`
+    #[arg(value_name = "REPOSITORY:TAG")]
+    image: String,
+    /// Where to, e.g. `registry.example/mirror/imager:v13.1.0`; logins are taken from Docker's configuration
+    #[arg(value_name = "REGISTRY/NAME:TAG")]
+    reference: String,
+    /// Speak plain HTTP, and not only on the loopback
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// What was transferred.
+#[derive(Serialize)]
+struct Transferred {
+    digest: Digest,
+    transferred_bytes: u64,
+}
+
+impl Pull {
+    /// Runs the command.
+    pub fn run(&self, store: &Store, output: &Output) -> anyhow::Result<()> {
+        let policy = match &self.key {
+            Some(path) => {
+                let pem = std::fs::read_to_string(path)
+                    .with_context(|| format!("reading the key `{}`", path.display()))
+                    .exit(Exit::Input)?;
+                let key = PublicKey::from_pem(&pem)
+                    .with_context(|| format!("reading the key `{}`", path.display()));
+                Some(Policy::Key(key.exit(Exit::Input)?))
+            }
+            None => None,
+        };
+        let reference = reference(&self.reference)?;
+        let client = client(self.plain_http)?;
+        let progress = output.progress();
+        let at = |now: remote::Progress| progress.at("pulling", now.done, now.total);
+        let mut pull = remote::Pull::new(store, &client, &reference).on_progress(&at);
+        if let Some(policy) = &policy {
+            pull = pull.verified_by(policy);
+        }
+        let pulled = block_on(pull.run())?.with_context(|| format!("pulling `{}`", self.reference));
+        progress.done();
+        let pulled = pulled.exit(Exit::Dependency)?;
+        say(output, pulled.digest, pulled.fetched_len)
+    }
+}
+
+impl Push {
+    /// Runs the command.
+    pub fn run(&self, store: &Store, output: &Output) -> anyhow::Result<()> {
+        let Some((repository, tag)) = self.image.rsplit_once(':') else {
+            return refuse(Exit::Input, format!("{:?} has no tag: an image is `REPOSITORY:TAG`", self.image));
+        };
+        let Some(descriptor) = store.resolve_tag(repository, tag).exit(Exit::Input)? else {
+            let missing = format!("the store has no `{}`", self.image);
+            return refuse_hint(Exit::Input, missing, "`imager store resolve` names the nearest there are");
+        };
+        let reference = reference(&self.reference)?;
+        let client = client(self.plain_http)?;
+        let pushed = block_on(remote::push(store, &client, &reference, &descriptor))?
+            .with_context(|| format!("pushing `{}`", self.reference))
+            .exit(Exit::Dependency)?;
+        say(output, pushed.digest, pushed.sent_len)
+    }
+}
+
+fn reference(text: &str) -> anyhow::Result<Reference> {
+    text.parse::<Reference>().exit(Exit::Input)
+}
+
+fn client(plain_http: bool) -> anyhow::Result<Client> {
+    let mut options = Options::default();
+    options.credentials = Credentials::from_docker().exit(Exit::Input)?;
+    if plain_http {
+        options.plain_http = PlainHttp::Always;
+    }
+    Ok(Client::new(options))
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    Ok(runtime.context("starting threads").exit(Exit::Environment)?.block_on(work))
+}
+
+fn say(output: &Output, digest: Digest, transferred_bytes: u64) -> anyhow::Result<()> {
+    let transferred = Transferred { digest, transferred_bytes };
+    output.value(&transferred, |out| writeln!(out, "{digest}"))
+}
