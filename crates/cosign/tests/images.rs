@@ -16,7 +16,7 @@ use support::registry::Registry;
 /// What cosign says to an image without a signature of the shape.
 const NOTHING: &str = "no signatures found";
 /// To a signature image that is not by the key, or whose payload is not the signed one.
-const NOT_SIGNED: &str = "no matching signatures: invalid signature";
+const NOT_SIGNED: &str = "no matching signatures";
 /// To a signature image that is by the key and for another image.
 const OTHER_CLAIM: &str = "no matching signatures: invalid or missing digest in claim";
 /// To a bundle that is not by the key, or whose statement is not the signed one.
