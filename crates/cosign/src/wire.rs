@@ -144,7 +144,10 @@ impl Bundle {
 /// Reads `bytes`, at most `max` of them.
 pub(crate) fn parse<T: DeserializeOwned>(part: Part, bytes: &[u8], max: u64) -> Result<T, VerifyError> {
     bounded(part, bytes.len() as u64, max)?;
-    serde_json::from_slice(bytes).map_err(|source| VerifyError::Malformed { part, source })
+    let malformed = |source| VerifyError::Malformed { part, source };
+    // All of it: fields that nobody asks for are skipped below, and then not even looked at for UTF-8.
+    serde_json::from_slice::<serde_json::Value>(bytes).map_err(malformed)?;
+    serde_json::from_slice(bytes).map_err(malformed)
 }
 
 /// Refuses what is longer than `max`.
