@@ -280,6 +280,13 @@ async fn source_images_are_there_as_the_store_has_them() {
     let none = registry.server.get(&format!("/v2/siderolabs/imager/referrers/{digest}?artifactType=a/b"));
     let none = none.send().await.unwrap();
     assert_eq!(field(&none, "oci-filters-applied"), "artifactType");
+    // What was pulled with its signatures is given on with them.
+    let listed =
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [{"artifactType": "a/b", "size": 1}]});
+    let kept = registry.made.document(&listed);
+    registry.made.tag("siderolabs/installer-base", &cosign::referrers_tag(&digest), &kept);
+    let given = registry.server.get(&format!("/v2/siderolabs/installer-base/referrers/{digest}"));
+    assert_eq!(given.send().await.unwrap().json::<Value>().await.unwrap(), listed);
     assert_eq!(field(&none, "content-type"), INDEX);
 }
 
@@ -345,6 +352,8 @@ async fn indices_and_manifests_are_signed_in_both_shapes() {
         assert_eq!(listed.json::<Value>().await.unwrap(), list);
         let none = registry.server.get(&format!("{base}/referrers/{digest}?artifactType=a/b"));
         assert_eq!(none.send().await.unwrap().json::<Value>().await.unwrap()["manifests"], json!([]));
+        let created = &list["manifests"][0]["annotations"]["org.opencontainers.image.created"];
+        assert_eq!(created, "2019-06-01T21:34:52Z", "one epoch for all");
         let referrer = list["manifests"][0]["digest"].as_str().unwrap();
         let (manifest, ..) = registry.get(&format!("{base}/manifests/{referrer}")).await;
         let layer = cosign::bundle_layer(&manifest).unwrap();

@@ -95,8 +95,8 @@ fn log(output: &Output) {
     log.with_ansi(stderr().is_terminal()).with_writer(stderr).init();
 }
 
-/// Runs what waits for the store.
-fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+/// Runs what waits for the store or the network.
+fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     runtime.block_on(work)

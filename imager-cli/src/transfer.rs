@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
 use crate::output::Output;
+use crate::wait;
 
 /// Pulls an image from a registry.
 #[derive(clap::Args)]
@@ -72,9 +73,10 @@ impl Pull {
         if let Some(policy) = &policy {
             pull = pull.verified_by(policy);
         }
-        let pulled = block_on(pull.run())?.with_context(|| format!("pulling `{}`", self.reference));
+        let context = || format!("pulling `{}`", self.reference);
+        let pulled = wait(async { pull.run().await.with_context(context).exit(Exit::Dependency) });
         progress.done();
-        let pulled = pulled.exit(Exit::Dependency)?;
+        let pulled = pulled?;
         say(output, pulled.digest, pulled.fetched_len)
     }
 }
@@ -91,9 +93,9 @@ impl Push {
         };
         let reference = reference(&self.reference)?;
         let client = client(self.plain_http)?;
-        let pushed = block_on(remote::push(store, &client, &reference, &descriptor))?
-            .with_context(|| format!("pushing `{}`", self.reference))
-            .exit(Exit::Dependency)?;
+        let context = || format!("pushing `{}`", self.reference);
+        let push = remote::push(store, &client, &reference, &descriptor);
+        let pushed = wait(async { push.await.with_context(context).exit(Exit::Dependency) })?;
         say(output, pushed.digest, pushed.sent_len)
     }
 }
@@ -109,11 +111,6 @@ fn client(plain_http: bool) -> anyhow::Result<Client> {
         options.plain_http = PlainHttp::Always;
     }
     Ok(Client::new(options))
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    Ok(runtime.context("starting threads").exit(Exit::Environment)?.block_on(work))
 }
 
 fn say(output: &Output, digest: Digest, transferred_bytes: u64) -> anyhow::Result<()> {

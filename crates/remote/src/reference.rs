@@ -21,10 +21,6 @@ use crate::error::excerpt;
 
 /// Longer ones are not read: a host has at most 253 characters, a name 255, a tag 128, a digest 71.
 const MAX_REFERENCE_LEN: usize = 1024;
-/// Registries commonly refuse longer ones.
-const MAX_NAME_LEN: usize = 255;
-/// From the grammar of tags.
-const MAX_TAG_LEN: usize = 128;
 /// From the domain name system.
 const MAX_HOST_LEN: usize = 253;
 
@@ -90,7 +86,7 @@ impl Reference {
 
     /// The same repository, `tag` and no digest.
     pub fn with_tag(&self, tag: &str) -> Result<Self, Error> {
-        if !is_tag(tag) {
+        if !store::is_tag(tag) {
             return Err(bad(tag, "tags have up to 128 of `A-Za-z0-9_.-` and begin with none of `.-`"));
         }
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
@@ -152,13 +148,13 @@ impl FromStr for Reference {
             Some((name, tag)) => (name, Some(tag)),
             None => (rest, None),
         };
-        if !is_name(name) {
+        if !store::is_repository(name) {
             return Err(bad(
                 text,
                 "a name has lower-case words between `/`, joined by `.`, `_`, `__` or `-`",
             ));
         }
-        if tag.is_some_and(|tag| !is_tag(tag)) {
+        if tag.is_some_and(|tag| !store::is_tag(tag)) {
             return Err(bad(text, "tags have up to 128 of `A-Za-z0-9_.-` and begin with none of `.-`"));
         }
         let registry = registry.parse()?;
@@ -208,27 +204,6 @@ fn is_host(host: &str) -> bool {
             && !label.ends_with('-')
     };
     host.len() <= MAX_HOST_LEN && host.split('.').all(is_label)
-}
-
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, and more of these after slashes.
-fn is_name(name: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_component = |component: &str| {
-        component.starts_with(is_word)
-            && component.ends_with(is_word)
-            && component
-                .split(is_word)
-                .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-'))
-    };
-    name.len() <= MAX_NAME_LEN && name.split('/').all(is_component)
-}
-
-/// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
-fn is_tag(tag: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    tag.len() <= MAX_TAG_LEN
-        && tag.starts_with(is_word)
-        && tag.chars().all(|c| is_word(c) || matches!(c, '.' | '-'))
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod write;
 pub use error::Error;
 pub use facts::Facts;
 pub use place::{VARIABLE, default_dir};
+pub use references::{is_repository, is_tag};
 pub use scrub::{DiskUsage, Scrub};
 pub use store::{Descriptor, Store};
 pub use stream::Chunks;

@@ -163,8 +163,11 @@ fn name(repository: &str, tag: &str) -> Result<String, Error> {
     Ok(format!("{repository}:{tag}"))
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`
-fn is_repository(text: &str) -> bool {
+/// Whether `text` is the name of a repository, without a registry:
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`, at most 255 characters.
+///
+/// Source: OCI distribution specification 1.1, pulling manifests.
+pub fn is_repository(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_component = |component: &str| {
         component.starts_with(is_word)
@@ -176,8 +179,10 @@ fn is_repository(text: &str) -> bool {
     text.len() <= REPOSITORY_LEN_MAX && text.split('/').all(is_component)
 }
 
-/// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
-fn is_tag(text: &str) -> bool {
+/// Whether `text` is a tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+///
+/// Source: OCI distribution specification 1.1, pulling manifests.
+pub fn is_tag(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.len() <= TAG_LEN_MAX
         && text.starts_with(is_word)

@@ -55,14 +55,8 @@ pub enum Wanted {
     Tags,
 }
 
-/// The longest name of a repository that is looked at.
-///
-/// Source: OCI distribution specification 1.1, pulling manifests: many clients limit names to 255 characters.
-const NAME_LEN_MAX: usize = 255;
-/// The longest tag.
-///
-/// Source: the same.
-const TAG_LEN_MAX: usize = 128;
+/// How much of a path an error repeats.
+const SHOWN_LEN_MAX: usize = 255;
 
 const INSTALLER: &str = "installer";
 const SECURE_BOOT: &str = "-secureboot";
@@ -73,17 +67,17 @@ const SECURE_BOOT: &str = "-secureboot";
 /// 400 for what no registry has, 404 for what this one has not.
 pub fn parse(path: &str) -> Result<(Repository, Wanted), Error> {
     let unknown = || {
-        let shown: String = path.chars().take(NAME_LEN_MAX).collect();
+        let shown: String = path.chars().take(SHOWN_LEN_MAX).collect();
         Error::not_found(format!("unknown registry path: {shown:?}")).because("name-unknown")
     };
     let (rest, last) = path.rsplit_once('/').ok_or_else(unknown)?;
     let (name, kind) = rest.rsplit_once('/').ok_or_else(unknown)?;
-    if !is_name(name) {
+    if !store::is_repository(name) {
         return Err(Error::bad_request("this is no name of a repository").because("name-invalid"));
     }
     let wanted = match kind {
         "manifests" if last.contains(':') => Wanted::Manifest(digest(last)?),
-        "manifests" if is_tag(last) => Wanted::Tag(last.to_owned()),
+        "manifests" if store::is_tag(last) => Wanted::Tag(last.to_owned()),
         "manifests" => return Err(Error::not_found("this is no tag").because("manifest-unknown")),
         "blobs" => Wanted::Blob(digest(last)?),
         "referrers" => Wanted::Referrers(digest(last)?),
@@ -107,27 +101,6 @@ fn digest(text: &str) -> Result<Digest, Error> {
         Error::bad_request("this is no digest: expected `sha256:` and 64 lower-case hexadecimal digits")
             .because("digest-invalid")
     })
-}
-
-/// Source: the specification's expression for names: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, parted by slashes.
-fn is_name(name: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_separator = |between: &str| {
-        matches!(between, "." | "_" | "__") || (!between.is_empty() && between.chars().all(|c| c == '-'))
-    };
-    let is_component = |component: &str| {
-        let begins = component.starts_with(is_word) && component.ends_with(is_word);
-        begins && component.split(is_word).all(|between| between.is_empty() || is_separator(between))
-    };
-    name.len() <= NAME_LEN_MAX && name.split('/').all(is_component)
-}
-
-/// Source: the specification's expression for tags: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
-fn is_tag(tag: &str) -> bool {
-    let is_first = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    tag.len() <= TAG_LEN_MAX
-        && tag.starts_with(is_first)
-        && tag.chars().all(|c| is_first(c) || matches!(c, '.' | '-'))
 }
 
 impl ImageName {

@@ -33,11 +33,7 @@ impl Request {
         }
         match wanted {
             Wanted::Tag(tag) => {
-                let store = self.factory.store().clone();
-                let (name, asked) = (repository.to_owned(), tag.clone());
-                let found = tokio::task::spawn_blocking(move || store.resolve_tag(&name, &asked)).await??;
-                let digest = found.and_then(|descriptor| descriptor.digest().to_string().parse().ok());
-                let digest: Digest = digest.ok_or_else(|| {
+                let digest = self.tagged(repository, tag.clone()).await?.ok_or_else(|| {
                     Error::not_found(format!("there is no tag `{tag}`")).because("manifest-unknown")
                 })?;
                 self.stream(self.manifest(digest).await?, digest, cache::CATALOGUE).await
@@ -54,22 +50,39 @@ impl Request {
                 let blob = Document { media_type, extents, is_manifest: false };
                 self.stream(blob, digest, cache::IMMUTABLE).await
             }
-            Wanted::Referrers(_) => Ok(self.referrers(None)),
+            // As a pull keeps them: under the tag that stands for them where there is no such path.
+            Wanted::Referrers(digest) => {
+                let tag = cosign::referrers_tag(&digest);
+                let index = match self.tagged(repository, tag).await? {
+                    Some(index) => Some(self.bytes(index).await?),
+                    None => None,
+                };
+                Ok(self.referrers(index.as_deref()))
+            }
             Wanted::Tags => Ok(self.tags(repository, &tags)),
         }
     }
 
-    /// The manifest `digest`: a blob that says it is one.
-    async fn manifest(&self, digest: Digest) -> Result<Document, Error> {
+    /// What the tag names in the store.
+    async fn tagged(&self, repository: &str, tag: String) -> Result<Option<Digest>, Error> {
+        let (store, name) = (self.factory.store().clone(), repository.to_owned());
+        let found = tokio::task::spawn_blocking(move || store.resolve_tag(&name, &tag)).await??;
+        Ok(found.and_then(|descriptor| descriptor.digest().to_string().parse().ok()))
+    }
+
+    /// The bytes of the manifest `digest`.
+    async fn bytes(&self, digest: Digest) -> Result<bytes::Bytes, Error> {
         let store = self.factory.store().clone();
         let read = tokio::task::spawn_blocking(move || store.bytes(&digest, MANIFEST_LEN_MAX)).await?;
-        let bytes = match read {
-            Ok(bytes) => bytes,
-            Err(store::Error::NotFound { .. } | store::Error::TooLarge { .. }) => {
-                return Err(unknown_manifest(&digest));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        read.map_err(|error| match error {
+            store::Error::NotFound { .. } | store::Error::TooLarge { .. } => unknown_manifest(&digest),
+            error => error.into(),
+        })
+    }
+
+    /// The manifest `digest`: a blob that says it is one.
+    async fn manifest(&self, digest: Digest) -> Result<Document, Error> {
+        let bytes = self.bytes(digest).await?;
         let typed: Typed = serde_json::from_slice(&bytes).map_err(|_| unknown_manifest(&digest))?;
         Ok(Document { media_type: typed.media_type, extents: ExtentMap::inline(bytes), is_manifest: true })
     }

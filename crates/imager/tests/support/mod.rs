@@ -265,7 +265,7 @@ impl Made {
         self.tag("siderolabs/extensions", version, &manifest);
     }
 
-    fn document(&self, value: &serde_json::Value) -> Descriptor {
+    pub fn document(&self, value: &serde_json::Value) -> Descriptor {
         self.store.put_bytes(&serde_json::to_vec(value).unwrap()).unwrap()
     }
 
