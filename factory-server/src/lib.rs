@@ -24,6 +24,7 @@ mod registry;
 mod representation;
 mod routes;
 mod schematic;
+mod sending;
 mod server;
 mod site;
 mod talosctl;

@@ -212,6 +212,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
     let mut settings = Settings::default();
     settings.header_timeout = http.header_timeout.0;
     settings.send_timeout = http.send_timeout.0;
+    settings.send_files = http.send_files;
     settings.connections_max = http.max_connections.get();
     settings.drain = http.drain_timeout.0;
     if let (Some(cert), Some(key)) = (&http.cert_file, &http.key_file) {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::sending::Desk;
+
 /// What every connection of HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -22,12 +24,14 @@ pub struct Opening<S> {
     deadline: Option<Pin<Box<Sleep>>>,
     /// How much of the preface came.
     matched: usize,
+    /// Opened when the protocol turns out to be HTTP/1.1.
+    desk: Option<Desk>,
 }
 
 impl<S> Opening<S> {
-    /// `stream`, whose client has `timeout` from now.
-    pub fn new(stream: S, timeout: Duration) -> Self {
-        Self { stream, deadline: Some(Box::pin(tokio::time::sleep(timeout))), matched: 0 }
+    /// `stream`, whose client has `timeout` from now. With HTTP/1.1, `desk` is opened.
+    pub fn new(stream: S, timeout: Duration, desk: Option<Desk>) -> Self {
+        Self { stream, deadline: Some(Box::pin(tokio::time::sleep(timeout))), matched: 0, desk }
     }
 
     /// Takes note of what came. The protocol is known when the preface is whole, or is none.
@@ -35,8 +39,15 @@ impl<S> Opening<S> {
         let rest = &PREFACE[self.matched..];
         let same = came.iter().zip(rest).take_while(|(a, b)| a == b).count();
         self.matched += same;
-        if same < came.len() || self.matched == PREFACE.len() {
+        let is_http2 = self.matched == PREFACE.len();
+        if same < came.len() || is_http2 {
             self.deadline = None;
+        }
+        if same < came.len()
+            && !is_http2
+            && let Some(desk) = self.desk.take()
+        {
+            desk.open();
         }
     }
 }
@@ -94,22 +105,28 @@ mod tests {
 
     #[tokio::test]
     async fn the_protocol_is_known_by_the_first_byte_that_differs_or_by_the_whole_preface() {
-        let table: [(&[&[u8]], bool); 8] = [
-            (&[], false),
-            (&[b""], false),
-            (&[b"GET / HTTP/1.1\r\n"], true),
-            (&[b"P"], false),
-            (&[b"P", b"OST"], true),
-            (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"], false),
-            (&[b"PRI * HTTP/2.0\r\n", b"\r\nSM\r\n\r\n"], true),
-            (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0"], true),
+        let table: [(&[&[u8]], bool, bool); 9] = [
+            (&[], false, false),
+            (&[b""], false, false),
+            (&[b"GET / HTTP/1.1\r\n"], true, true),
+            (&[b"P"], false, false),
+            (&[b"P", b"OST"], true, true),
+            (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"], false, false),
+            (&[b"PRI * HTTP/2.0\r\n", b"\r\nSM\r\n\r\n"], true, false),
+            (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0"], true, false),
+            (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET"], true, false),
         ];
-        for (came, known) in table {
-            let mut opening = Opening::new(tokio::io::empty(), Duration::from_mins(1));
+        for (came, is_known, sends_files) in table {
+            let desk = Desk::default();
+            let patience = Duration::from_mins(1);
+            let mut opening = Opening::new(tokio::io::empty(), patience, Some(desk.clone()));
             for bytes in came {
-                opening.note(bytes);
+                if opening.deadline.is_some() {
+                    opening.note(bytes);
+                }
             }
-            assert_eq!(opening.deadline.is_none(), known, "{came:?}");
+            assert_eq!(opening.deadline.is_none(), is_known, "{came:?}");
+            assert_eq!(desk.is_open(), sends_files, "HTTP/1.1 alone passes bodies on as they are: {came:?}");
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::metrics::Metrics;
 use crate::opening::Opening;
+use crate::sending::{Desk, Sender};
 use crate::tls::Tls;
 
 /// How connections are treated.
@@ -36,6 +37,8 @@ pub struct Settings {
     /// How long downloads may go on after the server was told to stop. Longer ones are cut; their clients resume by
     /// range.
     pub drain: Duration,
+    /// Whether the kernel sends files where it can, over plain HTTP/1.1.
+    pub send_files: bool,
     /// The server's end of TLS; none for plain HTTP.
     pub tls: Option<Tls>,
     /// What is counted.
@@ -60,6 +63,7 @@ impl Default for Settings {
             send_timeout: Duration::from_mins(1),
             connections_max: 10_000,
             drain: Duration::from_secs(20),
+            send_files: true,
             tls: None,
             metrics: Metrics::default(),
         }
@@ -110,9 +114,11 @@ pub async fn serve(
             watcher: graceful.watcher(),
             header_timeout: settings.header_timeout,
         };
-        let (stream, tls) = (timed(stream, settings.send_timeout), settings.tls.clone());
+        let desk = settings.send_files.then(Desk::default);
+        let stream = timed(stream, settings.send_timeout, desk.clone().unwrap_or_default());
+        let tls = settings.tls.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.serve_over(tls, stream).await {
+            if let Err(error) = connection.serve_over(tls, stream, desk).await {
                 tracing::debug!(error, "a connection ended early");
             }
             drop(permit);
@@ -128,7 +134,7 @@ pub async fn serve(
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
+type Timed = Pin<Box<TimeoutStream<Sender>>>;
 
 /// What it takes to serve one connection.
 struct Connection {
@@ -144,7 +150,9 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
-        .max_buf_size(BUFFER_LEN);
+        .max_buf_size(BUFFER_LEN)
+        // What bodies give is passed on where it is, stand-ins of files among it.
+        .writev(true);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -157,33 +165,35 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
 }
 
 /// The connection, which fails when the client takes nothing for too long.
-fn timed(stream: TcpStream, send_timeout: Duration) -> Timed {
+fn timed(stream: TcpStream, send_timeout: Duration, desk: Desk) -> Timed {
     // A header goes out at once, not when the bytes after it fill a segment.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
-    let mut stream = TimeoutStream::new(stream);
+    let mut stream = TimeoutStream::new(Sender::new(stream, desk));
     stream.set_write_timeout(Some(send_timeout));
     Box::pin(stream)
 }
 
 impl Connection {
-    /// Serves what comes on `stream`, over TLS if there is any.
-    async fn serve_over(self, tls: Option<Tls>, stream: Timed) -> Result<(), BoxError> {
-        match tls {
-            Some(tls) => {
+    /// Serves what comes on `stream`, over TLS if there is any. Files are sent from `desk`, if there is one.
+    async fn serve_over(self, tls: Option<Tls>, stream: Timed, desk: Option<Desk>) -> Result<(), BoxError> {
+        match (tls, desk) {
+            (Some(tls), _) => {
                 let shaken = tokio::time::timeout(self.header_timeout, tls.accept(stream)).await??;
-                self.serve(shaken).await
+                self.serve(shaken, None).await
             }
-            None => self.serve(stream).await,
+            (None, Some(desk)) => desk.clone().scope(self.serve(stream, Some(desk))).await,
+            (None, None) => self.serve(stream, None).await,
         }
     }
 
     async fn serve(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        desk: Option<Desk>,
     ) -> Result<(), BoxError> {
-        let io = TokioIo::new(Opening::new(stream, self.header_timeout));
+        let io = TokioIo::new(Opening::new(stream, self.header_timeout, desk));
         let connection = self.builder.serve_connection_with_upgrades(io, self.service).into_owned();
         self.watcher.watch(connection).await
     }

@@ -141,7 +141,7 @@ impl OpenBlobs {
     }
 
     /// The open blob of `digest`, which is in the map.
-    pub(crate) fn get(&self, digest: &Digest) -> &Blob {
+    pub(crate) fn get(&self, digest: &Digest) -> &Arc<Blob> {
         &self.blobs[digest]
     }
 

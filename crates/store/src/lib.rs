@@ -25,6 +25,7 @@ mod facts;
 mod files;
 mod ingest;
 mod list;
+mod part;
 mod place;
 mod references;
 mod scrub;
@@ -36,11 +37,12 @@ mod write;
 
 pub use error::Error;
 pub use facts::Facts;
+pub use part::FilePart;
 pub use place::{VARIABLE, default_dir};
 pub use references::{is_repository, is_tag};
 pub use scrub::{DiskUsage, Scrub};
 pub use store::{Descriptor, Store};
-pub use stream::Chunks;
+pub use stream::{Chunks, Part};
 
 /// The version of OCI image layouts.
 pub(crate) const LAYOUT_VERSION: &str = "1.0.0";

@@ -10,7 +10,7 @@ use extent::{Blobs, Digest};
 use oci_spec::image::{MediaType, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{Blob, Files};
+use crate::files::{Blob, Files, Stamp};
 use crate::references::Index;
 use crate::temp::{self, Lock, Temp};
 use crate::verify::Verdicts;
@@ -157,9 +157,9 @@ impl Store {
         self.inner.verdicts.check(blob)
     }
 
-    /// Whether `check` would pass at once.
-    pub(crate) fn is_known(&self, blob: &Blob) -> bool {
-        self.inner.verdicts.is_known(blob)
+    /// The state of `blob` if `check` would pass at once.
+    pub(crate) fn known(&self, blob: &Blob) -> Option<Stamp> {
+        self.inner.verdicts.known(blob)
     }
 
     /// Like `check`, but hashes the blob whatever is known of it.

@@ -2,17 +2,19 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use extent::{Extent, ExtentMap, Source};
+use extent::{Digest, Extent, ExtentMap, Source};
 use futures::Stream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::files::OpenBlobs;
+use crate::part::FilePart;
 use crate::{Error, Store};
 
 /// The longest chunk, for clients that keep up. A client holds one, and while a disk is read two: the one that is sent
@@ -25,10 +27,12 @@ const CHUNK_LEN_MIN: usize = 16 << 10;
 const PACES: [(u64, usize); 2] = [(1 << 20, 64 << 10), (8 << 20, CHUNK_LEN)];
 /// A client keeps up when it asks for the next chunk within this time.
 const PROMPT: Duration = Duration::from_millis(100);
-/// Runs of zeros and inline bytes from this length on are chunks of their own, which costs no copy. Shorter
-/// ones (block headers, padding) are gathered with what is around them: a chunk of three bytes costs a
-/// client more than copying them.
+/// Runs of zeros and inline bytes from this length on are chunks of their own, which costs no copy; so are ranges of
+/// blobs for whoever sends files. Shorter ones (block headers, padding) are gathered with what is around them: a chunk of
+/// three bytes costs a client more than copying them.
 const ALONE_LEN: u64 = 32 << 10;
+/// The longest part of a file that is sent at once. It holds no memory.
+const PART_LEN_MAX: u64 = 1 << 20;
 
 /// What every chunk of zeros is a slice of.
 static ZEROS: LazyLock<Bytes> = LazyLock::new(|| vec![0; CHUNK_LEN].into());
@@ -49,12 +53,25 @@ pub struct Chunks {
     given_at: Instant,
     /// The length of the next chunks.
     chunk_len: usize,
+    /// Whether long ranges of blobs are given out as parts of files.
+    as_files: bool,
     runtime: Handle,
 }
 
 struct Open {
     store: Store,
     blobs: OpenBlobs,
+    /// Set by parts that could not be sent.
+    failed: Arc<AtomicBool>,
+}
+
+/// A part of what a map describes.
+#[derive(Debug)]
+pub enum Part {
+    /// The bytes.
+    Bytes(Bytes),
+    /// Where the bytes are, for a socket.
+    File(FilePart),
 }
 
 /// The chunk after the last that was given out, once it had to be read from a disk.
@@ -71,6 +88,8 @@ enum Piece {
     Ready(Bytes),
     /// A short map, with blobs.
     Read(ExtentMap),
+    /// A long range of one blob.
+    Send(FilePart),
 }
 
 impl Store {
@@ -95,15 +114,82 @@ impl Store {
             let _entered = span.entered();
             let blobs = OpenBlobs::of(&map, &store, |digest| store.blob(digest))?;
             blobs.check(&store)?;
-            Ok::<_, Error>((map, Arc::new(Open { store, blobs })))
+            Ok::<_, Error>((map, Arc::new(Open { store, blobs, failed: Arc::default() })))
         });
         let (map, open) = joined(opening.await)?;
-        let (given_at, chunk_len) = (Instant::now(), CHUNK_LEN_MIN);
-        Ok(Chunks { map, offset: 0, open, reading: None, last: Bytes::new(), given_at, chunk_len, runtime })
+        Ok(Chunks {
+            map,
+            offset: 0,
+            open,
+            reading: None,
+            last: Bytes::new(),
+            given_at: Instant::now(),
+            chunk_len: CHUNK_LEN_MIN,
+            as_files: false,
+            runtime,
+        })
     }
 }
 
 impl Chunks {
+    /// The next part, for who can send files: long ranges of blobs that are known to be intact are not read. Everything
+    /// else is as in the stream.
+    pub fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Part>>> {
+        self.as_files = true;
+        self.poll(context)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Part>>> {
+        loop {
+            match self.reading.take() {
+                Some(Reading::Cached(bytes)) => {
+                    self.last = bytes.clone();
+                    return self.give(Part::Bytes(bytes));
+                }
+                Some(Reading::Blocking(mut reading)) => {
+                    let Poll::Ready(read) = Pin::new(&mut reading).poll(context) else {
+                        self.reading = Some(Reading::Blocking(reading));
+                        return Poll::Pending;
+                    };
+                    return match joined(read) {
+                        Ok(bytes) => {
+                            let given = self.give(Part::Bytes(bytes));
+                            self.read_ahead();
+                            given
+                        }
+                        Err(error) => {
+                            self.offset = self.map.len();
+                            Poll::Ready(Some(Err(error.into())))
+                        }
+                    };
+                }
+                None if self.rest() == 0 => return Poll::Ready(None),
+                None => {}
+            }
+            match self.piece() {
+                Piece::Ready(bytes) => {
+                    self.offset += bytes.len() as u64;
+                    return self.give(Part::Bytes(bytes));
+                }
+                Piece::Send(part) => {
+                    self.offset += part.len();
+                    return self.give(Part::File(part));
+                }
+                Piece::Read(piece) => self.read(piece),
+            }
+        }
+    }
+
+    fn give(&mut self, part: Part) -> Poll<Option<io::Result<Part>>> {
+        self.pace();
+        Poll::Ready(Some(Ok(part)))
+    }
+
+    /// Whether a part of a file could not be sent because of the store, which the stream does not learn.
+    pub fn has_failed(&self) -> bool {
+        self.open.failed.load(Ordering::Relaxed)
+    }
+
     /// Bytes that are still to come.
     fn rest(&self) -> u64 {
         self.map.len() - self.offset
@@ -111,8 +197,13 @@ impl Chunks {
 
     /// The piece at `offset`.
     fn piece(&self) -> Piece {
+        if self.as_files
+            && let Some(part) = self.file_part()
+        {
+            return Piece::Send(part);
+        }
         let window = self.map.slice(self.offset..self.offset.saturating_add(CHUNK_LEN as u64));
-        let alone = |extent: &Extent| extent.len >= ALONE_LEN && !is_blob(extent);
+        let alone = |extent: &Extent| extent.len >= ALONE_LEN && (self.as_files || !is_blob(extent));
         let mut together = ExtentMap::new();
         for extent in window.extents() {
             if alone(extent) && !together.is_empty() {
@@ -144,6 +235,17 @@ impl Chunks {
         }
     }
 
+    /// The part of a file at `offset`, if it is long and nothing has to be hashed for it.
+    fn file_part(&self) -> Option<FilePart> {
+        let window = self.map.slice(self.offset..self.offset.saturating_add(PART_LEN_MAX));
+        match window.extents().first() {
+            Some(Extent { source: Source::Blob { digest, offset }, len }) if *len >= ALONE_LEN => {
+                self.open.part(digest, *offset, *len)
+            }
+            _ => None,
+        }
+    }
+
     /// Chooses the length of the next chunks by how the client takes them.
     fn pace(&mut self) {
         let prompt = self.given_at.elapsed() < PROMPT;
@@ -154,18 +256,22 @@ impl Chunks {
 
     /// Starts to read the next piece if it must be read.
     fn read_ahead(&mut self) {
-        if self.rest() == 0 {
-            return;
+        if self.rest() > 0
+            && let Piece::Read(piece) = self.piece()
+        {
+            self.read(piece);
         }
-        if let Piece::Read(piece) = self.piece() {
-            self.offset += piece.len();
-            let room = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
-            let cached = self.open.read_cached(&piece, room).map(Reading::Cached);
-            self.reading = Some(cached.unwrap_or_else(|| {
-                let open = Arc::clone(&self.open);
-                Reading::Blocking(self.runtime.spawn_blocking(move || open.read(&piece)))
-            }));
-        }
+    }
+
+    /// Reads `piece`, at once or on another thread.
+    fn read(&mut self, piece: ExtentMap) {
+        self.offset += piece.len();
+        let room = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+        let cached = self.open.read_cached(&piece, room).map(Reading::Cached);
+        self.reading = Some(cached.unwrap_or_else(|| {
+            let open = Arc::clone(&self.open);
+            Reading::Blocking(self.runtime.spawn_blocking(move || open.read(&piece)))
+        }));
     }
 }
 
@@ -181,7 +287,8 @@ impl Open {
         }
         let read = self.blobs.read_cached(piece, &mut room);
         // After reading, as below.
-        let known = read && piece.blobs().iter().all(|digest| self.store.is_known(self.blobs.get(digest)));
+        let known =
+            read && piece.blobs().iter().all(|digest| self.store.known(self.blobs.get(digest)).is_some());
         known.then(|| room.freeze())
     }
 
@@ -195,47 +302,26 @@ impl Open {
         read?;
         Ok(bytes.into())
     }
+
+    /// `len` bytes of a blob from `offset` on, for a socket, if the blob is known to be intact.
+    fn part(&self, digest: &Digest, offset: u64, len: u64) -> Option<FilePart> {
+        let blob = self.blobs.get(digest);
+        let stamp = self.store.known(blob)?;
+        let (store, blob, failed) = (self.store.clone(), Arc::clone(blob), Arc::clone(&self.failed));
+        Some(FilePart::new(store, blob, stamp, offset..offset + len, failed))
+    }
 }
 
 impl Stream for Chunks {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.reading.take() {
-            Some(Reading::Cached(bytes)) => {
-                self.pace();
-                self.last = bytes.clone();
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            Some(Reading::Blocking(mut reading)) => {
-                let Poll::Ready(read) = Pin::new(&mut reading).poll(context) else {
-                    self.reading = Some(Reading::Blocking(reading));
-                    return Poll::Pending;
-                };
-                let read = joined(read);
-                self.pace();
-                match &read {
-                    Ok(_) => self.read_ahead(),
-                    Err(_) => self.offset = self.map.len(),
-                }
-                return Poll::Ready(Some(read.map_err(io::Error::from)));
-            }
-            None => {}
-        }
-        if self.rest() == 0 {
-            return Poll::Ready(None);
-        }
-        match self.piece() {
-            Piece::Ready(bytes) => {
-                self.offset += bytes.len() as u64;
-                self.pace();
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            Piece::Read(_) => {
-                self.read_ahead();
-                self.poll_next(context)
-            }
-        }
+        self.as_files = false;
+        self.poll(context).map(|next| match next? {
+            Ok(Part::Bytes(bytes)) => Some(Ok(bytes)),
+            Ok(Part::File(_)) => unreachable!("parts of files were not asked for"),
+            Err(error) => Some(Err(error)),
+        })
     }
 }
 

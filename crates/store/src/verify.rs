@@ -46,14 +46,11 @@ impl Verdicts {
         self.check_after(blob, |known| *known = None)
     }
 
-    /// Whether `blob` is known to be intact as it is now. Neither hashes nor waits: false where it would have to.
-    pub(crate) fn is_known(&self, blob: &Blob) -> bool {
+    /// The state that `blob` is in, if it is known to be intact. Neither hashes nor waits: none where it would have to.
+    pub(crate) fn known(&self, blob: &Blob) -> Option<Stamp> {
         let seat = self.seat(blob.digest);
-        let Ok(verdict) = seat.try_lock() else { return false };
-        match (*verdict, blob.stamp()) {
-            (Some(known), Ok(stamp)) => known.intact && known.stamp == stamp,
-            _ => false,
-        }
+        let verdict = (*seat.try_lock().ok()?)?;
+        (verdict.intact && blob.stamp().ok()? == verdict.stamp).then_some(verdict.stamp)
     }
 
     fn check_after(&self, blob: &Blob, forget: impl FnOnce(&mut Option<Verdict>)) -> Result<(), Error> {

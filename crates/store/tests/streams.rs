@@ -4,15 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use extent::{Digest, ExtentMap, read_all};
 use futures::StreamExt;
 use proptest::prelude::*;
-use store::{Chunks, Error, Store};
+use store::{Chunks, Error, Part, Store};
 
 const LENS: [usize; 3] = [1, 70_000, 900_000];
 
@@ -52,6 +54,33 @@ async fn collect(mut chunks: Chunks) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a client gets from a server that sends files: the bytes, and how many of them the kernel sent.
+async fn collect_parts(mut chunks: Chunks) -> io::Result<(Vec<u8>, usize)> {
+    let (socket, mut client) = UnixStream::pair()?;
+    // It takes what it has room for.
+    socket.set_nonblocking(true)?;
+    let (mut bytes, mut sent) = (Vec::new(), 0);
+    while let Some(part) = poll_fn(|context| chunks.poll_part(context)).await {
+        let mut part = match part? {
+            Part::Bytes(chunk) => {
+                bytes.extend(chunk);
+                continue;
+            }
+            Part::File(part) => part,
+        };
+        while part.len() > 0 {
+            if !part.is_ready() {
+                part = part.made_ready()?;
+            }
+            let start = bytes.len();
+            bytes.resize(start + part.send(&socket)?, 0);
+            client.read_exact(&mut bytes[start..])?;
+            sent += bytes.len() - start;
+        }
+    }
+    Ok((bytes, sent))
+}
+
 prop_compose! {
     fn any_map()(pieces in prop::collection::vec((0..5u8, 0..600_000u64, 0..900_000u64), 0..12)) -> ExtentMap {
         let digests = &shared().2;
@@ -87,6 +116,8 @@ proptest! {
         let runtime = runtime();
         let stream = |map| runtime.block_on(async { collect(store.stream(map).await.unwrap()).await.unwrap() });
         prop_assert!(stream(map.clone()) == whole);
+        let sent = runtime.block_on(async { collect_parts(store.stream(map.clone()).await.unwrap()).await });
+        prop_assert!(sent.unwrap().0 == whole);
 
         let mut cuts: Vec<u64> = cuts.into_iter().map(|cut| cut.min(map.len())).collect();
         cuts.extend([0, map.len()]);
@@ -129,6 +160,47 @@ async fn a_blob_removed_while_it_is_streamed_is_read_to_its_end() {
     let rest = collect(chunks).await.unwrap();
     assert!([&first[..], &rest].concat() == whole);
     assert!(matches!(store.stream(map).await, Err(Error::NotFound { .. })), "a new stream needs the name");
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_that_was_removed_is_sent_and_one_that_was_changed_is_not() {
+    let (dir, store, digests) = new_store();
+    // A verdict is kept of what was not changed just now.
+    let settled = || tokio::time::sleep(std::time::Duration::from_millis(200));
+    settled().await;
+    let map = ExtentMap::blob(digests[2], 0, 900_000);
+    let whole = read_all(&map, &store, u64::MAX).unwrap();
+    let next = async |chunks: &mut Chunks| match poll_fn(|context| chunks.poll_part(context)).await {
+        Some(Ok(Part::File(part))) => part,
+        other => panic!("{other:?}"),
+    };
+    let mut chunks = store.stream(map.clone()).await.unwrap();
+    let mut part = next(&mut chunks).await;
+    assert!(part.is_ready());
+    // Another name is another state of the file, and no other bytes.
+    fs::hard_link(blob_path(dir.path(), &digests[2]), dir.path().join("link")).unwrap();
+    assert!(!part.is_ready());
+    let mut part = part.made_ready().unwrap();
+    assert!(part.is_ready() && !chunks.has_failed());
+    settled().await;
+    assert!(collect_parts(store.stream(map.clone()).await.unwrap()).await.unwrap() == (whole, 900_000));
+
+    let path = blob_path(dir.path(), &digests[2]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().write_all_at(&[0xff; 2], 800_000).unwrap();
+    assert!(!part.is_ready() && !part.is_unchanged());
+    assert!(matches!(part.made_ready(), Err(Error::Corrupt { digest }) if digest == digests[2]));
+    assert!(chunks.has_failed());
+
+    let mut chunks = store.stream(ExtentMap::blob(digests[1], 0, 70_000)).await.unwrap();
+    let mut part = next(&mut chunks).await;
+    assert!(part.is_ready());
+    let path = blob_path(dir.path(), &digests[1]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    let (socket, _client) = UnixStream::pair().unwrap();
+    assert!(part.send(&socket).is_err(), "nothing is left to be sent");
+    assert!(chunks.has_failed());
 }
 
 #[tokio::test]

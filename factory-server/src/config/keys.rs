@@ -77,6 +77,9 @@ pub struct Http {
     /// How long a client may take none of what is sent to it.
     #[schema(value_type = String)]
     pub send_timeout: Time,
+    /// Whether the kernel sends files over plain HTTP/1.1 without a copy. With `false`, what somebody changes in the store by hand
+    /// while it is downloaded is never given out; with `true`, the download may end with an error after some of it.
+    pub send_files: bool,
     /// How long downloads may go on after the server was told to stop. Longer ones are cut and resume elsewhere.
     #[schema(value_type = String)]
     pub drain_timeout: Time,
@@ -188,6 +191,7 @@ impl Default for Http {
             header_timeout: Time(settings.header_timeout),
             body_timeout: Time(crate::site::BODY_TIMEOUT),
             send_timeout: Time(settings.send_timeout),
+            send_files: settings.send_files,
             drain_timeout: Time(settings.drain),
         }
     }

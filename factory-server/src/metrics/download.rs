@@ -13,6 +13,7 @@ use tracing::Span;
 
 use super::labels::{AssetLabels, BLOB, KindLabels, TALOSCTL};
 use super::{InFlight, Metrics, Reason, Stage};
+use crate::sending;
 
 /// What counts a download, before it has begun.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Stream for Counted {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let _entered = this.span.enter();
-        let polled = Pin::new(&mut this.chunks).poll_next(context);
+        let polled = sending::poll_chunk(&mut this.chunks, context);
         match &polled {
             Poll::Ready(Some(Ok(bytes))) => {
                 let len = bytes.len() as u64;
@@ -102,10 +103,13 @@ impl Stream for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        if !self.failed && self.chunks.has_failed() {
+            self.download.failed();
+        }
         let metrics = &self.download.metrics;
         metrics.took(Stage::Stream, self.begun.elapsed());
         // A length that is reached is an end: nobody asks whether there is more.
-        let reason = match (self.failed, self.rest) {
+        let reason = match (self.failed || self.chunks.has_failed(), self.rest) {
             (true, _) => Some(Reason::Store),
             (false, 0) => None,
             (false, _) => Some(Reason::Client),
