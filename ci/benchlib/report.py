@@ -8,6 +8,14 @@ def table(results):
         p99, growth = serve["first_byte_ms"]["p99"], serve["disk_growth_bytes_per_schematic"]
         rows.append((f"first byte of {serve['schematics']} never-seen schematics, p99", f"{p99:.1f} ms", "< 50 ms", p99 < 50))
         rows.append(("disk growth per schematic", f"{growth / 1024:.2f} KiB", "<= 8 KiB", growth <= 8192))
+    if registry := results.get("registry"):
+        first, second = registry["first_ms"]["p99"], registry["second_ms"]["p99"]
+        growth = registry["disk_growth_bytes_per_installer"]
+        rows += [
+            (f"manifest of {registry['installers']} never-seen installers, p99", f"{first:.0f} ms", "< 1 s", first < 1000),
+            ("... again, p99", f"{second:.1f} ms", "< 20 ms", second < 20),
+            ("disk growth per installer, its schematic included", f"{growth / 1024:.2f} KiB", "<= 16 KiB", growth <= 16384),
+        ]
     if image := results.get("image"):
         for peer, bar in (("literal", 20), ("tuned", 5)):
             for way, ours, key in (("imager build", "ours_wall_s", f"speedup_{peer}"),
