@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cosign::SigningKey;
 use extent::{Digest, ExtentMap};
 use futures::future::try_join_all;
 use imager::{Arch, CONFIG, Factory, INDEX, Installer, MANIFEST, Resolved, Version};
 use schematics::{Schematic, SchematicId};
+use tokio::sync::Semaphore;
 
 use super::name::ImageName;
 use super::signatures::Signature;
@@ -41,18 +43,38 @@ pub struct Document {
 }
 
 /// What was put together of late.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     /// By the locks.
     published: Mutex<HashMap<Vec<Digest>, Arc<Published>>>,
     /// Which version a digest belongs to.
-    places: Mutex<HashMap<(SchematicId, ImageName, Digest), Version>>,
+    places: Mutex<HashMap<Place, Version>>,
+    /// Since when a digest is known to belong to none.
+    absent: Mutex<HashMap<Place, Instant>>,
+    /// The turn of who goes through all versions.
+    searching: Semaphore,
+}
+
+/// A digest, of an image.
+type Place = (SchematicId, ImageName, Digest);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            published: Mutex::default(),
+            places: Mutex::default(),
+            absent: Mutex::default(),
+            searching: Semaphore::new(1),
+        }
+    }
 }
 
 /// Some 800 KiB each.
 const PUBLISHED_MAX: usize = 32;
 /// Some 200 bytes each.
 const PLACES_MAX: usize = 50_000;
+/// How long a digest that belongs to no version is not looked for again: versions may come meanwhile.
+const ABSENT_FOR: Duration = Duration::from_secs(30);
 
 impl Published {
     fn of(installers: &[Installer], signer: Option<&SigningKey>, name: &str) -> Self {
@@ -141,9 +163,21 @@ impl Memory {
         versions: &[Version],
         digest: Digest,
     ) -> Result<Option<Arc<Published>>, Error> {
-        let known = lock(&self.places).get(&(schematic.id(), image.clone(), digest)).cloned();
+        let place = (schematic.id(), image.clone(), digest);
+        if let Some(published) = self.known(factory, site, schematic, &place).await? {
+            return Ok(Some(published));
+        }
+        // Work for every version: one at a time, so that digests that nobody gave out take no more than that.
+        let _turn = self.searching.acquire().await.expect("the semaphore is never closed");
+        // Whoever had the turn before may have looked for the same.
+        if let Some(published) = self.known(factory, site, schematic, &place).await? {
+            return Ok(Some(published));
+        }
+        if lock(&self.absent).get(&place).is_some_and(|since| since.elapsed() < ABSENT_FOR) {
+            return Ok(None);
+        }
         // The newest are asked for most.
-        for version in known.iter().chain(versions.iter().rev()) {
+        for version in versions.iter().rev() {
             match self.published(factory, site, schematic, image, version).await {
                 Ok(published) if published.document(&digest).is_some() => return Ok(Some(published)),
                 // A version that the schematic does not go with has none of it.
@@ -152,7 +186,29 @@ impl Memory {
                 Err(error) => return Err(error),
             }
         }
+        let mut absent = lock(&self.absent);
+        if absent.len() >= PLACES_MAX {
+            absent.clear();
+        }
+        absent.insert(place, Instant::now());
         Ok(None)
+    }
+
+    /// What the digest of `place` belongs to, if it was put together here and still is what it was.
+    async fn known(
+        &self,
+        factory: &Factory,
+        site: &Site,
+        schematic: &Schematic,
+        place: &Place,
+    ) -> Result<Option<Arc<Published>>, Error> {
+        let Some(version) = lock(&self.places).get(place).cloned() else { return Ok(None) };
+        let (_, image, digest) = place;
+        match self.published(factory, site, schematic, image, &version).await {
+            Ok(published) => Ok(published.document(digest).is_some().then_some(published)),
+            Err(error) if error.is_clients() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
