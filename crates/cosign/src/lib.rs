@@ -54,6 +54,7 @@
 
 mod bundle;
 mod error;
+mod image;
 mod key;
 mod oci;
 mod simple_signing;
@@ -62,6 +63,7 @@ mod wire;
 
 pub use bundle::{BUNDLE_MEDIA_TYPE, SIGN_PREDICATE_TYPE, blob_bundle, image_bundle};
 pub use error::{Part, VerifyError};
+pub use image::{Document, ImageSignature, SignatureTag, signed_by_tag};
 pub use key::{KeyError, MAX_KEY_LEN, Opened, PublicKey, SigningKey};
 pub use oci::{Referrer, Subject, referrers_index, referrers_tag};
 pub use simple_signing::{SIGNATURE_ANNOTATION, SIMPLE_SIGNING_MEDIA_TYPE, SignatureImage, signature_tag};

@@ -13,7 +13,10 @@ use tracing::{Instrument as _, Span, debug_span};
 
 use crate::resolve::Resolver;
 use crate::resolve::memory::Memory;
-use crate::{Artifact, Asset, AssetKind, Checksum, Error, Installer, Lock, Offer, OverlayOffer, Version};
+use crate::{
+    Arch, Artifact, Asset, AssetKind, Checksum, Error, InstallerImage, InstallerName, Lock, Offer,
+    OverlayOffer, Version,
+};
 
 /// Resolves requests against a store. Cheap to clone; clones share what they remember.
 ///
@@ -218,13 +221,45 @@ impl Factory {
         .await
     }
 
-    /// The installer image that `resolved` describes, in parts.
+    /// The locks of the installer image `name`, for every architecture that `version` has: none if it has none.
+    ///
+    /// # Errors
+    /// Those of [`Self::resolve`], but for an architecture that is not there.
+    pub async fn resolve_installers(
+        &self,
+        schematic: &Schematic,
+        version: &Version,
+        name: &InstallerName,
+    ) -> Result<Vec<Resolved>, Error> {
+        let one = async |arch: Arch| {
+            let asset = name.asset(arch)?;
+            match self.resolve(schematic, version, &asset).await {
+                Ok(resolved) => Ok(Some(resolved)),
+                // The store may have been seeded for some architectures only.
+                Err(error @ Error::NoPlatform { .. }) => {
+                    tracing::debug!(%arch, error = %error, "an installer has no such architecture");
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let [first, second] = Arch::ALL;
+        // Each hashes a layer when it is asked for the first time.
+        let (first, second) = tokio::try_join!(one(first), one(second))?;
+        Ok(first.into_iter().chain(second).collect())
+    }
+
+    /// The installer image of all that was resolved, in parts.
     ///
     /// # Errors
     /// Those of [`crate::installer`].
-    pub async fn installer(&self, resolved: Resolved) -> Result<Installer, Error> {
+    pub async fn installer_image(&self, resolved: Vec<Resolved>) -> Result<InstallerImage, Error> {
         let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
-        self.run(move |_| crate::installer(&resolved)).await
+        self.run(move |_| {
+            let installers: Result<_, Error> = resolved.iter().map(crate::installer).collect();
+            Ok(InstallerImage::of(installers?))
+        })
+        .await
     }
 
     /// Keeps `schematic`: its canonical form is the blob that its id names.

@@ -16,6 +16,7 @@ mod cmdline;
 mod distribution;
 mod error;
 mod factory;
+mod installer_name;
 mod loader;
 pub mod lock;
 pub mod meta;
@@ -36,12 +37,13 @@ pub use cmdline::{CommandLine, command_line};
 pub use distribution::Distribution;
 pub use error::{Error, ErrorClass};
 pub use factory::{Factory, Planned, Planning, Resolved};
+pub use installer_name::InstallerName;
 pub use loader::loader_conf;
 pub use lock::Lock;
 pub use os_release::os_release;
 pub use plan::{
-    Artifact, CONFIG, EPOCH, INDEX, Installer, InstallerLayer, MANIFEST, PLANNER_REVISION, installer,
-    installer_index, plan,
+    Artifact, CONFIG, EPOCH, INDEX, Installer, InstallerImage, InstallerLayer, MANIFEST, PLANNER_REVISION,
+    installer, plan,
 };
 pub use platform::Platform;
 pub use profile::Profile;

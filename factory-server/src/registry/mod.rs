@@ -11,7 +11,6 @@
 
 mod name;
 mod published;
-mod signatures;
 mod source;
 
 use std::sync::Arc;
@@ -22,15 +21,15 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LINK};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use cosign::{SignatureTag, signed_by_tag};
 use extent::{Digest, ExtentMap};
-use imager::{Arch, Factory, INDEX, Version};
+use imager::{Arch, Factory, INDEX, InstallerName, Version};
 use schematics::Schematic;
 use serde::Deserialize;
 use serde_json::json;
 
-use self::name::{ImageName, Repository, Wanted};
+use self::name::{Repository, Wanted};
 use self::published::{Document, Published};
-use self::signatures::Tag;
 use crate::error::Error;
 use crate::metrics::{Download, Metrics};
 use crate::precondition::ETag;
@@ -98,20 +97,20 @@ async fn answer(
 
 impl Request {
     /// Answers for an installer image.
-    async fn installer(&self, image: &ImageName, id: &str, wanted: Wanted) -> Result<Response, Error> {
+    async fn installer(&self, image: &InstallerName, id: &str, wanted: Wanted) -> Result<Response, Error> {
         let schematic = schematic::find(&self.factory, &self.metrics, id).await?;
         // Before any version is looked at: the platform may not exist.
         image.asset(Arch::Amd64).or_else(|_| image.asset(Arch::Arm64))?;
         match wanted {
-            Wanted::Tag(tag) if signatures::subject(&tag).is_some() => {
+            Wanted::Tag(tag) if signed_by_tag(&tag).is_some() => {
                 let absent =
                     || Error::not_found(format!("there is no tag `{tag}`")).because("manifest-unknown");
-                let (subject, kind) = signatures::subject(&tag).ok_or_else(absent)?;
+                let (subject, kind) = signed_by_tag(&tag).ok_or_else(absent)?;
                 let published = self.find(&schematic, image, subject).await?.ok_or_else(absent)?;
                 let signature = published.signature(&subject).ok_or_else(absent)?;
                 let digest = match kind {
-                    Tag::Signature => signature.image,
-                    Tag::Referrers => Digest::of(&signature.referrers),
+                    SignatureTag::Signature => signature.image.manifest_digest(),
+                    SignatureTag::Referrers => Digest::of(&signature.referrers),
                 };
                 self.document(&published, digest, cache::CATALOGUE).await
             }
@@ -196,7 +195,7 @@ impl Request {
     async fn find(
         &self,
         schematic: &Schematic,
-        image: &ImageName,
+        image: &InstallerName,
         digest: Digest,
     ) -> Result<Option<Arc<Published>>, Error> {
         let versions = self.versions().await?;

@@ -11,20 +11,10 @@
 //!
 //! Source: OCI distribution specification 1.1, endpoints.
 
-use std::fmt;
-
 use extent::Digest;
-use imager::{Arch, Asset};
+use imager::InstallerName;
 
 use crate::error::Error;
-
-/// The name of a repository of installer images, without the schematic.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ImageName {
-    /// Empty for metal.
-    platform: String,
-    secure_boot: bool,
-}
 
 /// A repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +22,7 @@ pub enum Repository {
     /// Installer images of a schematic.
     Installer {
         /// Which of them.
-        image: ImageName,
+        image: InstallerName,
         /// The id of the schematic, as it was written.
         schematic: String,
     },
@@ -57,9 +47,6 @@ pub enum Wanted {
 
 /// How much of a path an error repeats.
 const SHOWN_LEN_MAX: usize = 255;
-
-const INSTALLER: &str = "installer";
-const SECURE_BOOT: &str = "-secureboot";
 
 /// What `path` names, which is behind `/v2/`.
 ///
@@ -86,7 +73,7 @@ pub fn parse(path: &str) -> Result<(Repository, Wanted), Error> {
     };
     let repository = match name.split_once('/') {
         Some((image, schematic)) if !schematic.contains('/') && image != "siderolabs" => {
-            match ImageName::parse(image) {
+            match InstallerName::parse(image) {
                 Some(image) => Repository::Installer { image, schematic: schematic.to_owned() },
                 None => Repository::Source(name.to_owned()),
             }
@@ -103,40 +90,6 @@ fn digest(text: &str) -> Result<Digest, Error> {
     })
 }
 
-impl ImageName {
-    fn parse(text: &str) -> Option<Self> {
-        let (name, secure_boot) = match text.strip_suffix(SECURE_BOOT) {
-            Some(name) => (name, true),
-            None => (text, false),
-        };
-        let platform = name.strip_suffix(INSTALLER)?;
-        let platform = match platform.strip_suffix('-') {
-            Some(platform) => platform.to_owned(),
-            None if platform.is_empty() => String::new(),
-            None => return None,
-        };
-        Some(Self { platform, secure_boot })
-    }
-
-    /// The installer for `arch`.
-    ///
-    /// # Errors
-    /// Those of the engine: the platform is not known, or has no such architecture.
-    pub fn asset(&self, arch: Arch) -> Result<Asset, Error> {
-        let dash = if self.platform.is_empty() { "" } else { "-" };
-        let signed = if self.secure_boot { SECURE_BOOT } else { "" };
-        Ok(format!("{}{dash}{INSTALLER}-{arch}{signed}.tar", self.platform).parse()?)
-    }
-}
-
-impl fmt::Display for ImageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dash = if self.platform.is_empty() { "" } else { "-" };
-        let signed = if self.secure_boot { SECURE_BOOT } else { "" };
-        write!(f, "{}{dash}{INSTALLER}{signed}", self.platform)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +99,7 @@ mod tests {
     #[test]
     fn paths_name_what_the_specification_says() {
         let installer = |image: &str| Repository::Installer {
-            image: ImageName::parse(image).unwrap(),
+            image: InstallerName::parse(image).unwrap(),
             schematic: HEX.to_owned(),
         };
         let digest: Digest = format!("sha256:{HEX}").parse().unwrap();
@@ -206,16 +159,5 @@ mod tests {
         }
         assert!(parse(&format!("{}/tags/list", "a".repeat(300))).is_err());
         assert!(parse(&format!("a/b/manifests/{}", "a".repeat(129))).is_err());
-        assert_eq!(ImageName::parse("xinstaller"), None);
-        assert_eq!(ImageName::parse("installer-x"), None);
-    }
-
-    #[test]
-    fn names_are_written_as_they_are_read() {
-        for name in
-            ["installer", "installer-secureboot", "aws-installer", "digital-ocean-installer-secureboot"]
-        {
-            assert_eq!(ImageName::parse(name).unwrap().to_string(), name);
-        }
     }
 }

@@ -7,15 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cosign::SigningKey;
+use cosign::{ImageSignature, SigningKey, Subject};
 use extent::{Digest, ExtentMap};
-use futures::future::try_join_all;
-use imager::{Arch, CONFIG, Factory, INDEX, Installer, MANIFEST, Resolved, Version};
+use imager::{Arch, Factory, InstallerImage, InstallerName, Version};
 use schematics::{Schematic, SchematicId};
 use tokio::sync::Semaphore;
 
-use super::name::ImageName;
-use super::signatures::Signature;
 use crate::error::Error;
 use crate::site::Site;
 
@@ -28,7 +25,7 @@ pub struct Published {
     pub manifests: Vec<(Arch, Digest)>,
     documents: HashMap<Digest, Document>,
     /// By what they sign; empty where there is no key.
-    signatures: HashMap<Digest, Signature>,
+    signatures: HashMap<Digest, ImageSignature>,
 }
 
 /// Bytes with a digest.
@@ -56,7 +53,7 @@ pub struct Memory {
 }
 
 /// A digest, of an image.
-type Place = (SchematicId, ImageName, Digest);
+type Place = (SchematicId, InstallerName, Digest);
 
 impl Default for Memory {
     fn default() -> Self {
@@ -69,6 +66,8 @@ impl Default for Memory {
     }
 }
 
+/// Clients know from the manifest what a blob is.
+const BLOB: &str = "application/octet-stream";
 /// Some 800 KiB each.
 const PUBLISHED_MAX: usize = 32;
 /// Some 200 bytes each.
@@ -77,44 +76,46 @@ const PLACES_MAX: usize = 50_000;
 const ABSENT_FOR: Duration = Duration::from_secs(30);
 
 impl Published {
-    fn of(installers: &[Installer], signer: Option<&SigningKey>, name: &str) -> Self {
-        let index = imager::installer_index(installers);
+    fn of(image: &InstallerImage, signer: Option<&SigningKey>, name: &str) -> Self {
         let mut documents = HashMap::new();
-        let mut put = |digest: Digest, media_type: &str, extents: ExtentMap, is_manifest: bool| {
-            let media_type = media_type.to_owned();
-            documents.insert(digest, Document { media_type, extents, is_manifest });
-        };
-        for installer in installers {
-            put(installer.digest(), MANIFEST, ExtentMap::inline(installer.manifest.clone()), true);
-            let config = installer.config.clone();
-            put(Digest::of(&config), CONFIG, ExtentMap::inline(config), false);
-            for layer in &installer.layers {
-                put(layer.descriptor.digest, &layer.media_type, layer.extents.clone(), false);
-            }
-        }
-        let digest = Digest::of(&index);
-        put(digest, INDEX, ExtentMap::inline(index), true);
-        let manifests = installers.iter().map(|installer| (installer.arch, installer.digest())).collect();
         let mut signatures = HashMap::new();
-        if let Some(key) = signer {
-            for (digest, document) in documents.iter().filter(|(_, document)| document.is_manifest) {
-                let len = document.extents.len();
-                signatures.insert(*digest, Signature::of(key, name, &document.media_type, *digest, len));
+        for (media_type, bytes) in image.manifests() {
+            let digest = Digest::of(bytes);
+            if let Some(key) = signer {
+                let len = bytes.len() as u64;
+                let subject = Subject { media_type: media_type.to_owned(), digest, len };
+                let signature = ImageSignature::new(key, name, &subject);
+                for document in signature.documents() {
+                    documents.insert(Digest::of(document.bytes), Document::of_signature(document));
+                }
+                signatures.insert(digest, signature);
             }
+            let (media_type, extents) = (media_type.to_owned(), ExtentMap::inline(bytes.clone()));
+            documents.insert(digest, Document { media_type, extents, is_manifest: true });
         }
-        let signed: Vec<_> = signatures.values().flat_map(|signature| signature.documents.clone()).collect();
-        documents.extend(signed);
-        Self { index: digest, manifests, documents, signatures }
+        for (digest, extents) in image.blobs() {
+            documents.insert(digest, Document { media_type: BLOB.to_owned(), extents, is_manifest: false });
+        }
+        let manifests =
+            image.installers.iter().map(|installer| (installer.arch, installer.digest())).collect();
+        Self { index: image.digest(), manifests, documents, signatures }
     }
 
     /// The signature of the manifest `digest`, if it is one of these and there is a key.
-    pub fn signature(&self, digest: &Digest) -> Option<&Signature> {
+    pub fn signature(&self, digest: &Digest) -> Option<&ImageSignature> {
         self.signatures.get(digest)
     }
 
     /// The document `digest`, if it is one of these.
     pub fn document(&self, digest: &Digest) -> Option<&Document> {
         self.documents.get(digest)
+    }
+}
+
+impl Document {
+    fn of_signature(document: cosign::Document<'_>) -> Self {
+        let cosign::Document { bytes, media_type, is_manifest } = document;
+        Self { media_type: media_type.to_owned(), extents: ExtentMap::inline(bytes.to_vec()), is_manifest }
     }
 }
 
@@ -125,18 +126,21 @@ impl Memory {
         factory: &Factory,
         site: &Site,
         schematic: &Schematic,
-        image: &ImageName,
+        image: &InstallerName,
         version: &Version,
     ) -> Result<Arc<Published>, Error> {
-        let resolved = resolved(factory, schematic, image, version).await?;
+        let resolved = factory.resolve_installers(schematic, version, image).await?;
+        if resolved.is_empty() {
+            let text = format!("version {} has no boot files for any architecture", version.bare());
+            return Err(Error::not_found(text).because("manifest-unknown"));
+        }
         let key: Vec<Digest> = resolved.iter().map(|resolved| resolved.lock.digest()).collect();
         if let Some(published) = lock(&self.published).get(&key) {
             return Ok(Arc::clone(published));
         }
-        let installers =
-            try_join_all(resolved.into_iter().map(|resolved| factory.installer(resolved))).await?;
+        let installer = factory.installer_image(resolved).await?;
         let name = format!("{}/{image}/{}", site.authority(), schematic.id());
-        let published = Arc::new(Published::of(&installers, site.signer.as_deref(), &name));
+        let published = Arc::new(Published::of(&installer, site.signer.as_deref(), &name));
         let mut places = lock(&self.places);
         if places.len() >= PLACES_MAX {
             places.clear();
@@ -159,7 +163,7 @@ impl Memory {
         factory: &Factory,
         site: &Site,
         schematic: &Schematic,
-        image: &ImageName,
+        image: &InstallerName,
         versions: &[Version],
         digest: Digest,
     ) -> Result<Option<Arc<Published>>, Error> {
@@ -210,33 +214,6 @@ impl Memory {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The locks of all architectures that there are.
-async fn resolved(
-    factory: &Factory,
-    schematic: &Schematic,
-    image: &ImageName,
-    version: &Version,
-) -> Result<Vec<Resolved>, Error> {
-    let one = |arch: Arch| async move {
-        let asset = image.asset(arch)?;
-        match factory.resolve(schematic, version, &asset).await {
-            Ok(resolved) => Ok(Some(resolved)),
-            // The store may have been seeded for some architectures only.
-            Err(error @ imager::Error::NoPlatform { .. }) => {
-                tracing::debug!(%arch, error = %error, "an installer has no such architecture");
-                Ok(None)
-            }
-            Err(error) => Err(Error::from(error)),
-        }
-    };
-    let found: Vec<Resolved> = try_join_all(Arch::ALL.map(one)).await?.into_iter().flatten().collect();
-    if found.is_empty() {
-        let text = format!("version {} has no boot files for any architecture", version.bare());
-        return Err(Error::not_found(text).because("manifest-unknown"));
-    }
-    Ok(found)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -13,6 +13,8 @@
 //! Source: OCI image specification 1.1 (manifest, configuration, index, image layout); `outInstaller` of the reference's
 //! imager, as facts.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use extent::{Digest, ExtentMap, Tree, TreePath};
 use formats::tar;
@@ -105,17 +107,51 @@ pub(crate) fn installer(arch: Arch, locked: &LockedInstaller, boot: ExtentMap) -
     Installer { arch, manifest, config, layers }
 }
 
-/// The index of `installers`, as JSON.
-pub fn installer_index(installers: &[Installer]) -> Bytes {
-    let manifests: Vec<Value> = installers
-        .iter()
-        .map(|installer| {
-            let mut entry = descriptor(MANIFEST, &of(&installer.manifest));
-            entry["platform"] = json!({"architecture": installer.arch.name(), "os": "linux"});
-            entry
-        })
-        .collect();
-    document(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}))
+/// An image for several architectures, described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstallerImage {
+    /// The index, as JSON.
+    pub index: Bytes,
+    /// The image for each architecture, in the order of the index.
+    pub installers: Vec<Installer>,
+}
+
+impl InstallerImage {
+    /// The image of all `installers`.
+    pub fn of(installers: Vec<Installer>) -> Self {
+        let manifests: Vec<Value> = installers
+            .iter()
+            .map(|installer| {
+                let mut entry = descriptor(MANIFEST, &of(&installer.manifest));
+                entry["platform"] = json!({"architecture": installer.arch.name(), "os": "linux"});
+                entry
+            })
+            .collect();
+        let index = document(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}));
+        Self { index, installers }
+    }
+
+    /// The digest of the index: the name of the image.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.index)
+    }
+
+    /// The index and the manifests, the index first, each behind its media type.
+    pub fn manifests(&self) -> impl Iterator<Item = (&'static str, &Bytes)> {
+        let manifests = self.installers.iter().map(|installer| (MANIFEST, &installer.manifest));
+        std::iter::once((INDEX, &self.index)).chain(manifests)
+    }
+
+    /// Configurations and layers.
+    pub fn blobs(&self) -> BTreeMap<Digest, ExtentMap> {
+        let configs = self
+            .installers
+            .iter()
+            .map(|installer| (Digest::of(&installer.config), ExtentMap::inline(installer.config.clone())));
+        let layers = self.installers.iter().flat_map(|installer| &installer.layers);
+        configs.chain(layers.map(|layer| (layer.descriptor.digest, layer.extents.clone()))).collect()
+    }
 }
 
 /// The image as one file: an OCI image layout, and beside it what makes the same file a `docker save` archive, so that

@@ -21,7 +21,7 @@ use formats::{squashfs, zstd};
 
 use self::disk::{BootFiles, Disk, disk};
 use self::initramfs::{Initramfs, initramfs};
-pub use self::installer::{CONFIG, INDEX, Installer, InstallerLayer, MANIFEST, installer_index};
+pub use self::installer::{CONFIG, INDEX, Installer, InstallerImage, InstallerLayer, MANIFEST};
 use self::uki::{Uki, profiles, uki};
 use crate::profile::OutFormat;
 use crate::{
