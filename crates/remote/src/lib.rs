@@ -30,6 +30,7 @@ mod push;
 mod reference;
 mod retry;
 mod signature;
+mod tags;
 
 pub use client::{Client, MAX_MANIFEST_LEN, Manifest};
 pub use credentials::Credentials;

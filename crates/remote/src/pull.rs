@@ -28,6 +28,7 @@ pub struct Pull<'a> {
     reference: &'a Reference,
     policy: Option<&'a Policy>,
     platforms: &'a [Platform],
+    name: Option<&'a str>,
     progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
 }
 
@@ -64,7 +65,7 @@ pub async fn pull(
 impl<'a> Pull<'a> {
     /// A pull of all platforms of `reference`, signed or not.
     pub fn new(store: &'a Store, client: &'a Client, reference: &'a Reference) -> Self {
-        Self { store, client, reference, policy: None, platforms: &[], progress: None }
+        Self { store, client, reference, policy: None, platforms: &[], name: None, progress: None }
     }
 
     /// Only if `policy` believes a signature. Those that it believes are kept in the store, under the tags that they
@@ -81,21 +82,27 @@ impl<'a> Pull<'a> {
         self
     }
 
+    /// Under `name` in the store, and not under that of the repository.
+    pub fn named(mut self, name: &'a str) -> Self {
+        self.name = Some(name);
+        self
+    }
+
     /// Calls `progress` whenever bytes have come.
     pub fn on_progress(mut self, progress: &'a (dyn Fn(Progress) + Send + Sync)) -> Self {
         self.progress = Some(progress);
         self
     }
 
-    /// Pulls. The tag, if the reference has one, names the image in the store under the repository's name when all of
-    /// it is there.
+    /// Pulls. The tag, if the reference has one, names the image in the store when all of it is there; also where a digest
+    /// decides which image that is.
     ///
     /// # Errors
     /// `Unverified` before anything of the image is read; `BadManifest`, `Malformed`, `TooLong`, `DigestMismatch` for
     /// what is not an image as it should be; `Denied`, `NotFound`; and all that networks and disks have. Then no tag
     /// was written; blobs that came whole stay for the next pull.
     pub async fn run(self) -> Result<Pulled, Error> {
-        let Self { store, client, reference, policy, platforms, .. } = self;
+        let Self { store, client, reference, policy, platforms, name, .. } = self;
         let options = client.options();
         let digest = client.resolve(reference).await?;
         let signatures = match policy {
@@ -111,7 +118,7 @@ impl<'a> Pull<'a> {
         let mut fetched = image.fetched + self.blobs(&image).await?;
         let (tags, len) = signatures.keep(client, reference, store, &digest).await?;
         fetched += len;
-        let name = reference.name().to_owned();
+        let name = name.unwrap_or_else(|| reference.name()).to_owned();
         let image_tag = reference.tag().map(|tag| (tag.to_owned(), image.top.clone()));
         let (writer, manifests) = (store.clone(), image.manifests);
         let write = move || {
