@@ -12,7 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("schematics", &["extent"]),
     ("extensions", &["formats", "extent"]),
     ("overlays", &["formats", "extent"]),
-    ("remote", &["store", "cosign", "extent"]),
+    ("remote", &["store", "cosign", "formats", "extent"]),
     ("store", &["extent"]),
     ("cosign", &["extent"]),
     ("formats", &["extent"]),

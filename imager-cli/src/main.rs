@@ -5,6 +5,7 @@ mod build;
 mod exit;
 mod output;
 mod plan;
+mod policy;
 mod schematic;
 mod seed;
 mod store;

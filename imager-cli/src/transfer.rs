@@ -1,16 +1,14 @@
 //! `imager store pull` and `push`: images from and to registries.
 
-use std::path::PathBuf;
-
 use ::store::Store;
 use anyhow::Context as _;
-use cosign::{Policy, PublicKey};
 use extent::Digest;
-use remote::{Client, Credentials, Options, PlainHttp, Reference};
+use remote::{Client, Credentials, Described, Options, PlainHttp, Reference};
 use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
 use crate::output::Output;
+use crate::policy::PolicyFlags;
 use crate::wait;
 
 /// Pulls an image from a registry.
@@ -19,12 +17,8 @@ pub struct Pull {
     /// The image, e.g. `registry.example/siderolabs/imager:v13.1.0`; logins are taken from Docker's configuration
     #[arg(value_name = "REGISTRY/NAME:TAG")]
     reference: String,
-    /// Take it only with a signature by this key, PEM as `cosign` writes it
-    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
-    key: Option<PathBuf>,
-    /// Take it without asking for a signature
-    #[arg(long, conflicts_with = "key")]
-    unsigned: bool,
+    #[command(flatten)]
+    policy: PolicyFlags,
     /// Speak plain HTTP, and not only on the loopback
     #[arg(long)]
     plain_http: bool,
@@ -54,17 +48,7 @@ struct Transferred {
 impl Pull {
     /// Runs the command.
     pub fn run(&self, store: &Store, output: &Output) -> anyhow::Result<()> {
-        let policy = match &self.key {
-            Some(path) => {
-                let pem = std::fs::read_to_string(path)
-                    .with_context(|| format!("reading the key `{}`", path.display()))
-                    .exit(Exit::Input)?;
-                let key = PublicKey::from_pem(&pem)
-                    .with_context(|| format!("reading the key `{}`", path.display()));
-                Some(Policy::Key(key.exit(Exit::Input)?))
-            }
-            None => None,
-        };
+        let policy = self.policy.policy()?;
         let reference = reference(&self.reference)?;
         let client = client(self.plain_http)?;
         let progress = output.progress();
@@ -94,17 +78,22 @@ impl Push {
         let reference = reference(&self.reference)?;
         let client = client(self.plain_http)?;
         let context = || format!("pushing `{}`", self.reference);
-        let push = remote::push(store, &client, &reference, &descriptor);
+        let push = async {
+            let image = Described::in_store(store, &descriptor).await?;
+            remote::push(store, &client, &reference, &image).await
+        };
         let pushed = wait(async { push.await.with_context(context).exit(Exit::Dependency) })?;
         say(output, pushed.digest, pushed.sent_len)
     }
 }
 
-fn reference(text: &str) -> anyhow::Result<Reference> {
+/// The image that `text` names.
+pub fn reference(text: &str) -> anyhow::Result<Reference> {
     text.parse::<Reference>().exit(Exit::Input)
 }
 
-fn client(plain_http: bool) -> anyhow::Result<Client> {
+/// A client with the logins of Docker's configuration.
+pub fn client(plain_http: bool) -> anyhow::Result<Client> {
     let mut options = Options::default();
     options.credentials = Credentials::from_docker().exit(Exit::Input)?;
     if plain_http {

@@ -173,6 +173,30 @@ pub enum Error {
         /// Why, for each that was tried; none if the image is not signed.
         refusals: Vec<Error>,
     },
+    /// A layout with something in it that no layout has.
+    #[error("`{at}` is not part of an image layout: {wanted}")]
+    BadLayout {
+        /// The file or the name.
+        at: String,
+        /// What would be right.
+        wanted: &'static str,
+    },
+    /// An archive that cannot be read or made.
+    #[error("the archive of a layout is not as it should be")]
+    Archive {
+        /// Where and how.
+        #[source]
+        source: formats::tar::Error,
+    },
+    /// A layout cannot be read.
+    #[error("`{at}` cannot be read")]
+    Read {
+        /// The file.
+        at: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use extent::{Blobs as _, Digest};
-use futures::stream::try_unfold;
+use extent::ExtentMap;
+use futures::stream::{self, TryStreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, LOCATION, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -32,8 +32,6 @@ const MAX_REDIRECTS: usize = 5;
 pub(crate) const MIN_PROGRESS_LEN: u64 = 4 << 10;
 /// What is read of a body that explains an error.
 const MAX_EXPLANATION_LEN: usize = 4 << 10;
-/// Bytes of a blob that are sent at once.
-const SEND_LEN: u64 = 256 << 10;
 /// Who we say that we are.
 const AGENT: &str = concat!("image-factory/", env!("CARGO_PKG_VERSION"));
 
@@ -66,7 +64,7 @@ pub(crate) struct Ask {
 pub(crate) enum Sent {
     Nothing,
     Bytes(Bytes),
-    Blob { store: Store, digest: Digest, len: u64 },
+    Extents { store: Store, map: ExtentMap },
 }
 
 /// The head of an answer, and the rest of it.
@@ -151,7 +149,7 @@ impl Http {
             Sent::Nothing if ask.method == Method::POST || ask.method == Method::PUT => {
                 request = request.header(CONTENT_LENGTH, 0);
             }
-            Sent::Blob { len, .. } => request = request.header(CONTENT_LENGTH, *len),
+            Sent::Extents { map, .. } => request = request.header(CONTENT_LENGTH, map.len()),
             _ => {}
         }
         let sent = Arc::new(AtomicU64::new(0));
@@ -196,25 +194,14 @@ impl Sent {
         match self {
             Self::Nothing => Empty::new().map_err(|never| match never {}).boxed_unsync(),
             Self::Bytes(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
-            Self::Blob { store, digest, len } => {
-                let (store, digest, len) = (store.clone(), *digest, *len);
-                let pieces = try_unfold(0, move |offset| {
-                    let (store, sent) = (store.clone(), Arc::clone(&sent));
-                    async move {
-                        if offset >= len {
-                            return Ok(None);
-                        }
-                        let piece = SEND_LEN.min(len - offset);
-                        let read = move || {
-                            let mut buf = vec![0; usize::try_from(piece).expect("256 KiB fit")];
-                            store.read_at(&digest, offset, &mut buf).map(|()| Bytes::from(buf))
-                        };
-                        let bytes = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
-                        sent.store(offset + piece, Ordering::Relaxed);
-                        Ok::<_, io::Error>(Some((Frame::data(bytes), offset + piece)))
-                    }
+            Self::Extents { store, map } => {
+                let (store, map) = (store.clone(), map.clone());
+                let chunks = stream::once(async move { store.stream(map).await }).try_flatten();
+                let frames = chunks.map_err(io::Error::from).map_ok(move |chunk: Bytes| {
+                    sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    Frame::data(chunk)
                 });
-                StreamBody::new(pieces).boxed_unsync()
+                StreamBody::new(frames).boxed_unsync()
             }
         }
     }

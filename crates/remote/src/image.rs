@@ -15,9 +15,9 @@ use extent::Digest;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use store::Store;
 
-use crate::{Client, Error, MAX_MANIFEST_LEN, Reference};
+use crate::Error;
+use crate::source::Source;
 
 /// Indexes within indexes. Real images have one; two where an index of platforms lies in one of variants.
 const MAX_DEPTH: u32 = 4;
@@ -40,15 +40,6 @@ pub struct Platform {
     pub architecture: String,
 }
 
-/// Where manifests are read.
-#[derive(Clone, Copy)]
-pub(crate) enum Source<'a> {
-    /// In the repository of a registry, unless the store has them.
-    Registry(&'a Client, &'a Reference, &'a Store),
-    /// In the store alone.
-    Store(&'a Store),
-}
-
 /// All of an image.
 #[derive(Debug)]
 pub(crate) struct Image {
@@ -63,7 +54,7 @@ pub(crate) struct Image {
 }
 
 /// A manifest or an index.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub digest: Digest,
     pub media_type: MediaType,
@@ -86,21 +77,11 @@ enum Parsed {
     Manifest(ImageManifest),
 }
 
-impl Source<'_> {
-    async fn manifest(&self, digest: Digest) -> Result<(Bytes, Option<String>, u64), Error> {
-        let (client, repository, store) = match *self {
-            Self::Store(store) => return Ok((store.bytes(&digest, MAX_MANIFEST_LEN)?, None, 0)),
-            Self::Registry(client, repository, store) => (client, repository, store),
-        };
-        match store.bytes(&digest, MAX_MANIFEST_LEN) {
-            Ok(bytes) => return Ok((bytes, None, 0)),
-            // What is corrupt is fetched again, and that mends it.
-            Err(store::Error::NotFound { .. } | store::Error::Corrupt { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let manifest = client.manifest(&repository.with_digest(digest)).await?;
-        let len = manifest.bytes.len() as u64;
-        Ok((manifest.bytes, manifest.media_type, len))
+impl Document {
+    /// What names it.
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        let blob = store::Descriptor { digest: self.digest, len: self.bytes.len() as u64 };
+        blob.oci(self.media_type.clone())
     }
 }
 
@@ -170,9 +151,7 @@ impl Image {
                 }
             }
         }
-        let first = &manifests[0];
-        let blob = store::Descriptor { digest: top, len: first.bytes.len() as u64 };
-        Ok(Self { top: blob.oci(first.media_type.clone()), manifests, blobs, fetched })
+        Ok(Self { top: manifests[0].descriptor(), manifests, blobs, fetched })
     }
 
     /// The length of all blobs.
@@ -245,6 +224,8 @@ fn parse(digest: Digest, bytes: &[u8], said: Option<String>) -> Result<(Parsed, 
 
 #[cfg(test)]
 mod tests {
+    use store::Store;
+
     use super::*;
 
     fn descriptor(media_type: &str, digest: Digest, size: u64) -> String {
@@ -262,7 +243,7 @@ mod tests {
 
     async fn read(store: &Store, top: &str) -> Result<Image, Error> {
         let top = store.put_bytes(top.as_bytes()).unwrap().digest;
-        Image::read(Source::Store(store), top, &[], 1000).await
+        Image::read(Source::store(store), top, &[], 1000).await
     }
 
     #[tokio::test]

@@ -11,32 +11,43 @@
 //! for by digest, so a tag that moves meanwhile cannot mix two images; and the tag in the store is written last, so a
 //! pull that breaks leaves none.
 //!
+//! What is pushed is described, and streamed as every asset is: a layer of the store is a map with one extent. Images also
+//! come from and go into OCI image layouts, directories and files, under the same rules.
+//!
 //! Knows no image format: what is in layers is the rooms' above. HTTP/1.1; certificates are judged by the
 //! authorities of the system (`SSL_CERT_FILE` names others); proxies are not spoken to.
 //!
 //! Sources: OCI distribution specification 1.1; OCI image specification 1.1; distribution, token authentication.
 
+mod archive;
 mod auth;
 mod blob;
 mod client;
 mod credentials;
+mod described;
 mod error;
 mod flight;
 mod http;
 mod image;
+mod layout;
 mod options;
 mod pull;
 mod push;
 mod reference;
 mod retry;
 mod signature;
+mod source;
 mod tags;
 
+pub use archive::archive;
 pub use client::{Client, MAX_MANIFEST_LEN, Manifest};
 pub use credentials::Credentials;
+pub use described::Described;
 pub use error::{Error, Login};
 pub use image::Platform;
+pub use layout::Layout;
 pub use options::{Options, PlainHttp};
 pub use pull::{Progress, Pull, Pulled, pull};
-pub use push::{Pushed, push};
+pub use push::{Push, Pushed, push};
 pub use reference::{Reference, Registry};
+pub use signature::Signatures;

@@ -8,9 +8,10 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use oci_spec::image::Descriptor;
 use store::Store;
 
-use crate::image::{Image, Source};
-use crate::signature::Signatures;
-use crate::{Client, Error, Platform, Reference};
+use crate::image::Image;
+use crate::signature::Found;
+use crate::source::Source;
+use crate::{Client, Error, Layout, Options, Platform, Reference};
 
 /// How far a pull is. Bytes of configurations and layers; what the store had counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +25,13 @@ pub struct Progress {
 /// A pull that is about to be made.
 pub struct Pull<'a> {
     store: &'a Store,
-    client: &'a Client,
-    reference: &'a Reference,
+    source: Source<'a>,
+    tag: Option<&'a str>,
+    name: &'a str,
+    options: Options,
     policy: Option<&'a Policy>,
+    with_signatures: bool,
     platforms: &'a [Platform],
-    name: Option<&'a str>,
     progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
 }
 
@@ -65,7 +68,38 @@ pub async fn pull(
 impl<'a> Pull<'a> {
     /// A pull of all platforms of `reference`, signed or not.
     pub fn new(store: &'a Store, client: &'a Client, reference: &'a Reference) -> Self {
-        Self { store, client, reference, policy: None, platforms: &[], name: None, progress: None }
+        let source = Source::Registry(client, reference, store);
+        Self::of(store, source, reference.name(), reference.tag(), client.options().clone())
+    }
+
+    /// A pull of all platforms of the image that `tag` of `repository` names in `layout`, signed or not.
+    pub fn from_layout(store: &'a Store, layout: &'a Layout, repository: &'a str, tag: &'a str) -> Self {
+        let source = Source::Layout(layout, repository);
+        Self::of(store, source, repository, Some(tag), Options::default())
+    }
+
+    /// The same, from another store.
+    pub fn from_store(store: &'a Store, from: &'a Store, repository: &'a str, tag: &'a str) -> Self {
+        let source = Source::Store(from, repository);
+        Self::of(store, source, repository, Some(tag), Options::default())
+    }
+
+    fn of(
+        store: &'a Store,
+        source: Source<'a>,
+        name: &'a str,
+        tag: Option<&'a str>,
+        options: Options,
+    ) -> Self {
+        let (policy, progress) = (None, None);
+        Self { store, source, tag, name, options, policy, with_signatures: false, platforms: &[], progress }
+    }
+
+    /// With all signatures that there are, believed or not: for who judges them later. A policy keeps those that it
+    /// believes.
+    pub fn with_signatures(mut self) -> Self {
+        self.with_signatures = true;
+        self
     }
 
     /// Only if `policy` believes a signature. Those that it believes are kept in the store, under the tags that they
@@ -84,7 +118,7 @@ impl<'a> Pull<'a> {
 
     /// Under `name` in the store, and not under that of the repository.
     pub fn named(mut self, name: &'a str) -> Self {
-        self.name = Some(name);
+        self.name = name;
         self
     }
 
@@ -102,24 +136,26 @@ impl<'a> Pull<'a> {
     /// what is not an image as it should be; `Denied`, `NotFound`; and all that networks and disks have. Then no tag
     /// was written; blobs that came whole stay for the next pull.
     pub async fn run(self) -> Result<Pulled, Error> {
-        let Self { store, client, reference, policy, platforms, name, .. } = self;
-        let options = client.options();
-        let digest = client.resolve(reference).await?;
-        let signatures = match policy {
-            Some(policy) => Signatures::verified(client, reference, &digest, policy).await?,
-            None => Signatures::default(),
+        let (store, source, policy) = (self.store, self.source, self.policy);
+        let digest = match (source, self.tag) {
+            (Source::Registry(client, reference, _), _) => client.resolve(reference).await?,
+            (_, tag) => source.resolve(tag.unwrap_or_default())?,
         };
-        let source = Source::Registry(client, reference, store);
-        let image = Image::read(source, digest, platforms, options.max_image_len).await?;
-        if image.blobs.values().any(|&len| len > options.max_blob_len) {
+        let signatures = if policy.is_some() || self.with_signatures {
+            Found::look(source, &digest, policy).await?
+        } else {
+            Found::default()
+        };
+        let image = Image::read(source, digest, self.platforms, self.options.max_image_len).await?;
+        if image.blobs.values().any(|&len| len > self.options.max_blob_len) {
             return Err(Error::BadManifest { digest, wanted: "no blob is longer than is allowed here" });
         }
 
         let mut fetched = image.fetched + self.blobs(&image).await?;
-        let (tags, len) = signatures.keep(client, reference, store, &digest).await?;
+        let (tags, len) = signatures.keep(source, store, &digest).await?;
         fetched += len;
-        let name = name.unwrap_or_else(|| reference.name()).to_owned();
-        let image_tag = reference.tag().map(|tag| (tag.to_owned(), image.top.clone()));
+        let name = self.name.to_owned();
+        let image_tag = self.tag.map(|tag| (tag.to_owned(), image.top.clone()));
         let (writer, manifests) = (store.clone(), image.manifests);
         let write = move || {
             // From the bottom up: a manifest that the store has is one whose blobs it has, but for platforms that
@@ -135,7 +171,7 @@ impl<'a> Pull<'a> {
         };
         let written = tokio::task::spawn_blocking(write).await;
         written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        tracing::info!(%reference, %digest, fetched_bytes = fetched, "pulled");
+        tracing::info!(repository = self.name, %digest, fetched_bytes = fetched, "pulled");
         Ok(Pulled { descriptor: image.top, digest, fetched_len: fetched })
     }
 
@@ -161,10 +197,9 @@ impl<'a> Pull<'a> {
             }
         };
         heard(0);
-        let fetches =
-            missing.into_iter().map(|blob| self.client.fetch(self.reference, self.store, blob, &heard));
+        let fetches = missing.into_iter().map(|blob| self.source.fetch(self.store, blob, &heard));
         stream::iter(fetches)
-            .buffer_unordered(self.client.options().parallel_blobs.max(1))
+            .buffer_unordered(self.options.parallel_blobs.max(1))
             .try_fold(0, |sum, len| std::future::ready(Ok(sum + len)))
             .await
     }

@@ -7,7 +7,7 @@ mod support;
 use axum::body::Body;
 use axum::response::Response;
 use cosign::{Policy, SigningKey};
-use remote::{Credentials, Error, Login, PlainHttp, Registry, pull, push};
+use remote::{Credentials, Described, Error, Login, PlainHttp, Registry, pull, push};
 use support::{
     Fake, INDEX, Image, MANIFEST, NAME, Seen, assert_untagged, client, client_with, put_referrer, status,
     store,
@@ -65,9 +65,9 @@ async fn a_token_is_fetched_once_with_our_scope() {
     assert!(registry.seen().iter().all(|seen| seen.authorization.as_deref() != Some(BASIC)));
 
     // Pushing is another scope.
-    let _ =
-        push(&there, &client, &registry.reference("v2"), &there.resolve_tag(NAME, "v1").unwrap().unwrap())
-            .await;
+    let tagged = there.resolve_tag(NAME, "v1").unwrap().unwrap();
+    let image = Described::in_store(&there, &tagged).await.unwrap();
+    let _ = push(&there, &client, &registry.reference("v2"), &image).await;
     assert!(realm.seen()[1].query.ends_with("%3Apull%2Cpush"));
 }
 

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use cosign::{Policy, SigningKey};
 use extent::Digest;
 use oci_spec::image::Descriptor;
-use remote::{Error, Platform, Progress, Pull, pull, push};
+use remote::{Described, Error, Platform, Progress, Pull, pull, push};
 use store::Store;
 use support::{
     Image, NAME, Program, assert_clean, assert_untagged, client, put_referrer, put_signature, store,
@@ -19,7 +19,8 @@ use support::{
 type Sign<'a> = Box<dyn Fn(&Store, &Image) -> (String, Descriptor) + 'a>;
 
 async fn push_as(program: &Program, store: &Store, tag: &str, descriptor: &Descriptor) {
-    push(store, &client(), &program.reference(tag), descriptor).await.unwrap();
+    let image = Described::in_store(store, descriptor).await.unwrap();
+    push(store, &client(), &program.reference(tag), &image).await.unwrap();
 }
 
 #[tokio::test]
@@ -31,11 +32,12 @@ async fn an_image_goes_out_and_comes_back() {
     let reference = program.reference("v1.11.0");
     let all: usize = image.parts().map(Vec::len).sum();
 
-    let pushed = push(&here, &client, &reference, &descriptor).await.unwrap();
+    let described = Described::in_store(&here, &descriptor).await.unwrap();
+    let pushed = push(&here, &client, &reference, &described).await.unwrap();
     // The index goes by its digest and by its tag.
     assert_eq!((pushed.digest, pushed.sent_len), (image.digest(), (all + image.index.len()) as u64));
-    let again = push(&here, &client, &reference, &descriptor).await.unwrap();
-    assert_eq!(again.sent_len, image.index.len() as u64, "what is there is not sent");
+    let again = push(&here, &client, &reference, &described).await.unwrap();
+    assert_eq!(again.sent_len, 0, "what is there is not sent");
 
     let heard = Mutex::new(Vec::new());
     let listen = |progress: Progress| heard.lock().unwrap().push(progress);
@@ -130,12 +132,14 @@ async fn a_signature_that_is_not_believed_is_refused_with_the_reason() {
         let ((_a, here), (dir, there), client) = (store(), store(), client());
         let image = Image::new(2000, seed);
         let reference = program.reference(&format!("v{seed}"));
-        push(&here, &client, &reference, &image.put(&here)).await.unwrap();
+        let described = Described::in_store(&here, &image.put(&here)).await.unwrap();
+        push(&here, &client, &reference, &described).await.unwrap();
         let error = pull(&there, &client, &reference, Some(&policy)).await.unwrap_err();
         assert!(error.to_string().ends_with("it is not signed"), "{error}");
 
         let (tag, descriptor) = sign(&here, &image);
-        push(&here, &client, &reference.with_tag(&tag).unwrap(), &descriptor).await.unwrap();
+        let described = Described::in_store(&here, &descriptor).await.unwrap();
+        push(&here, &client, &reference.with_tag(&tag).unwrap(), &described).await.unwrap();
         let error = pull(&there, &client, &reference, Some(&policy)).await.unwrap_err();
         let Error::Unverified { digest, refusals } = &error else { panic!("{error}") };
         assert_eq!((*digest, refusals.len()), (image.digest(), 1), "{error}");

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use axum::body::Body;
 use axum::response::Response;
-use remote::{Error, push};
+use remote::{Described, Error, push};
 use support::{Fake, Image, Program, Seen, client, status, store};
 
 /// A page with a link to what is at `next`.
@@ -31,10 +31,10 @@ async fn tags(
 async fn a_real_registry_lists_what_was_pushed() {
     let Some(program) = Program::start() else { return };
     let (_dir, store) = store();
-    let descriptor = Image::new(100, 1).put(&store);
+    let image = Described::in_store(&store, &Image::new(100, 1).put(&store)).await.unwrap();
     assert!(matches!(client().tags(&program.reference("x")).await, Err(Error::NotFound { .. })));
     for tag in ["v1.0.0", "v1.1.0", "latest"] {
-        push(&store, &client(), &program.reference(tag), &descriptor).await.unwrap();
+        push(&store, &client(), &program.reference(tag), &image).await.unwrap();
     }
     let mut tags = client().tags(&program.reference("x")).await.unwrap();
     tags.sort();
