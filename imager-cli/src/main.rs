@@ -6,6 +6,7 @@ mod exit;
 mod output;
 mod plan;
 mod policy;
+mod push;
 mod schematic;
 mod seed;
 mod store;
@@ -58,6 +59,7 @@ enum Command {
     Versions(versions::Versions),
     Extensions(versions::Extensions),
     Build(build::Build),
+    Push(push::Push),
     Plan(plan::Plan),
     Boot(boot::Boot),
     Store(store::Care),
@@ -81,6 +83,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Versions(command) => wait(command.run(dir, output)),
         Command::Extensions(command) => wait(command.run(dir, output)),
         Command::Build(command) => wait(command.run(dir, output)),
+        Command::Push(command) => wait(command.run(dir, output)),
         Command::Plan(command) => wait(command.run(dir, output)),
         Command::Boot(command) => command.run(output),
         Command::Store(command) => command.run(&store::open(dir)?, output),
