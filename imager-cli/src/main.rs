@@ -3,6 +3,8 @@
 mod boot;
 mod build;
 mod exit;
+mod load;
+mod mirror;
 mod output;
 mod plan;
 mod policy;
@@ -60,6 +62,7 @@ enum Command {
     Extensions(versions::Extensions),
     Build(build::Build),
     Push(push::Push),
+    Mirror(mirror::Mirror),
     Plan(plan::Plan),
     Boot(boot::Boot),
     Store(store::Care),
@@ -83,6 +86,7 @@ fn run(cli: Cli, output: &Output) -> anyhow::Result<()> {
         Command::Versions(command) => wait(command.run(dir, output)),
         Command::Extensions(command) => wait(command.run(dir, output)),
         Command::Build(command) => wait(command.run(dir, output)),
+        Command::Mirror(command) => wait(command.run(dir, output)),
         Command::Push(command) => wait(command.run(dir, output)),
         Command::Plan(command) => wait(command.run(dir, output)),
         Command::Boot(command) => command.run(output),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
 use crate::output::Output;
-use crate::transfer;
+use crate::{load, transfer};
 
 /// Nearest names that are shown for one that is not there.
 const NEAREST_MAX: usize = 3;
@@ -36,6 +36,7 @@ enum Task {
     Pull(transfer::Pull),
     /// Push an image of the store to a registry
     Push(transfer::Push),
+    Load(load::Load),
 }
 
 /// What a scrub found.
@@ -68,6 +69,7 @@ impl Care {
             Task::Resolve { reference } => resolve(reference, store, output),
             Task::Pull(command) => command.run(store, output),
             Task::Push(command) => command.run(store, output),
+            Task::Load(command) => command.run(store, output),
         }
     }
 }

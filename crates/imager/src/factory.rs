@@ -125,6 +125,15 @@ impl Factory {
         self.run(move |resolver| resolver.extensions(&version)).await
     }
 
+    /// Those of the extensions of `version` that `names` name, by their own names or by ones they had before.
+    ///
+    /// # Errors
+    /// `ExtensionNotAvailable` and `VersionNotAvailable` with the nearest names.
+    pub async fn extensions_named(&self, version: &Version, names: &[String]) -> Result<Vec<Offer>, Error> {
+        let (version, names) = (version.clone(), names.to_vec());
+        self.run(move |resolver| resolver.extensions_named(&version, &names)).await
+    }
+
     /// The overlays of `version`, in the order of its catalogue.
     ///
     /// # Errors

@@ -48,6 +48,6 @@ pub use plan::{
 pub use platform::Platform;
 pub use profile::Profile;
 pub use quirks::Quirks;
-pub use resolve::{Offer, OverlayOffer};
+pub use resolve::{Offer, OverlayOffer, SOURCE_IMAGES};
 pub use table::{Row, rows, table};
 pub use version::Version;

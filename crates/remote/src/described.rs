@@ -45,11 +45,14 @@ impl Described {
         let text = descriptor.digest().as_ref();
         let wanted = "an image in the store is named by its SHA-256";
         let top: Digest = text.parse().map_err(|_| Error::BadReference { text: text.to_owned(), wanted })?;
-        Self::at(store, sha256(top, descriptor)?).await
+        Self::of_digest(store, sha256(top, descriptor)?).await
     }
 
     /// The same, by its digest.
-    pub(crate) async fn at(store: &Store, top: Digest) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// As [`Self::in_store`].
+    pub async fn of_digest(store: &Store, top: Digest) -> Result<Self, Error> {
         let image = Image::read(Source::store(store), top, &[], u64::MAX).await?;
         let blobs = image.blobs.iter().map(|(&digest, &len)| (digest, ExtentMap::blob(digest, 0, len)));
         Ok(Self { blobs: blobs.collect(), documents: image.manifests })

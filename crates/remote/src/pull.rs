@@ -28,6 +28,7 @@ pub struct Pull<'a> {
     source: Source<'a>,
     tag: Option<&'a str>,
     name: &'a str,
+    digest: Option<Digest>,
     options: Options,
     policy: Option<&'a Policy>,
     with_signatures: bool,
@@ -69,30 +70,37 @@ impl<'a> Pull<'a> {
     /// A pull of all platforms of `reference`, signed or not.
     pub fn new(store: &'a Store, client: &'a Client, reference: &'a Reference) -> Self {
         let source = Source::Registry(client, reference, store);
-        Self::of(store, source, reference.name(), reference.tag(), client.options().clone())
+        Self::out_of(store, source, reference.name(), reference.tag(), client.options().clone())
     }
 
     /// A pull of all platforms of the image that `tag` of `repository` names in `layout`, signed or not.
     pub fn from_layout(store: &'a Store, layout: &'a Layout, repository: &'a str, tag: &'a str) -> Self {
         let source = Source::Layout(layout, repository);
-        Self::of(store, source, repository, Some(tag), Options::default())
+        Self::out_of(store, source, repository, Some(tag), Options::default())
     }
 
     /// The same, from another store.
     pub fn from_store(store: &'a Store, from: &'a Store, repository: &'a str, tag: &'a str) -> Self {
         let source = Source::Store(from, repository);
-        Self::of(store, source, repository, Some(tag), Options::default())
+        Self::out_of(store, source, repository, Some(tag), Options::default())
     }
 
-    fn of(
+    fn out_of(
         store: &'a Store,
         source: Source<'a>,
         name: &'a str,
         tag: Option<&'a str>,
         options: Options,
     ) -> Self {
-        let (policy, progress) = (None, None);
-        Self { store, source, tag, name, options, policy, with_signatures: false, platforms: &[], progress }
+        let (policy, progress, digest, platforms) = (None, None, None, &[]);
+        let with_signatures = false;
+        Self { store, source, tag, name, digest, options, policy, with_signatures, platforms, progress }
+    }
+
+    /// Of this digest, whatever the tag names where it comes from.
+    pub fn of_digest(mut self, digest: Digest) -> Self {
+        self.digest = Some(digest);
+        self
     }
 
     /// With all signatures that there are, believed or not: for who judges them later. A policy keeps those that it
@@ -136,21 +144,8 @@ impl<'a> Pull<'a> {
     /// what is not an image as it should be; `Denied`, `NotFound`; and all that networks and disks have. Then no tag
     /// was written; blobs that came whole stay for the next pull.
     pub async fn run(self) -> Result<Pulled, Error> {
-        let (store, source, policy) = (self.store, self.source, self.policy);
-        let digest = match (source, self.tag) {
-            (Source::Registry(client, reference, _), _) => client.resolve(reference).await?,
-            (_, tag) => source.resolve(tag.unwrap_or_default())?,
-        };
-        let signatures = if policy.is_some() || self.with_signatures {
-            Found::look(source, &digest, policy).await?
-        } else {
-            Found::default()
-        };
-        let image = Image::read(source, digest, self.platforms, self.options.max_image_len).await?;
-        if image.blobs.values().any(|&len| len > self.options.max_blob_len) {
-            return Err(Error::BadManifest { digest, wanted: "no blob is longer than is allowed here" });
-        }
-
+        let (store, source) = (self.store, self.source);
+        let (digest, signatures, image) = self.found().await?;
         let mut fetched = image.fetched + self.blobs(&image).await?;
         let (tags, len) = signatures.keep(source, store, &digest).await?;
         fetched += len;
@@ -173,6 +168,35 @@ impl<'a> Pull<'a> {
         written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         tracing::info!(repository = self.name, %digest, fetched_bytes = fetched, "pulled");
         Ok(Pulled { descriptor: image.top, digest, fetched_len: fetched })
+    }
+
+    /// The digest of what would come, and its length: manifests are read and signatures judged, and nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn look(&self) -> Result<(Digest, u64), Error> {
+        let (digest, _, image) = self.found().await?;
+        let manifests: u64 = image.manifests.iter().map(|document| document.bytes.len() as u64).sum();
+        Ok((digest, manifests + image.blobs_len()))
+    }
+
+    async fn found(&self) -> Result<(Digest, Found, Image), Error> {
+        let (source, policy) = (self.source, self.policy);
+        let digest = match (self.digest, source) {
+            (Some(digest), _) => digest,
+            (None, Source::Registry(client, reference, _)) => client.resolve(reference).await?,
+            (None, _) => source.resolve(self.tag.unwrap_or_default())?,
+        };
+        let signatures = if policy.is_some() || self.with_signatures {
+            Found::look(source, &digest, policy).await?
+        } else {
+            Found::default()
+        };
+        let image = Image::read(source, digest, self.platforms, self.options.max_image_len).await?;
+        if image.blobs.values().any(|&len| len > self.options.max_blob_len) {
+            return Err(Error::BadManifest { digest, wanted: "no blob is longer than is allowed here" });
+        }
+        Ok((digest, signatures, image))
     }
 
     /// Fetches what the store lacks.

@@ -82,10 +82,10 @@ impl Signatures {
         let found = Found::look(Source::Store(store, repository), image, policy).await?;
         let mut signatures = Self::default();
         if let Some(manifest) = found.image {
-            signatures.image = Some(Described::at(store, Digest::of(&manifest)).await?);
+            signatures.image = Some(Described::of_digest(store, Digest::of(&manifest)).await?);
         }
         for (listed, manifest) in found.referrers {
-            signatures.referrers.push((listed, Described::at(store, Digest::of(&manifest)).await?));
+            signatures.referrers.push((listed, Described::of_digest(store, Digest::of(&manifest)).await?));
         }
         Ok(signatures)
     }

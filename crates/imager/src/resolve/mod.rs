@@ -42,6 +42,10 @@ const OVERLAYS: &str = "siderolabs/overlays";
 const INSTALLER_BASE: &str = "siderolabs/installer-base";
 /// Where a version's command-line clients are.
 const TALOSCTL: &str = "siderolabs/talosctl-all";
+/// The repositories of the source images of a version, tagged with the version, and whether every version has one. The
+/// versions that there are are the tags of the last.
+pub const SOURCE_IMAGES: [(&str, bool); 5] =
+    [(EXTENSIONS, true), (INSTALLER_BASE, false), (OVERLAYS, false), (TALOSCTL, false), (IMAGER, true)];
 /// Before it there was no image factory.
 const FIRST: Version = Version::new(1, 2, 0);
 /// How many versions an error offers.
@@ -100,6 +104,13 @@ impl Resolver {
     /// What `version` offers.
     pub fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
         Ok(self.catalogue(version)?.offers.clone())
+    }
+
+    /// Those of the extensions of `version` that `names` name, by their own names or by ones they had before.
+    pub fn extensions_named(&self, version: &Version, names: &[String]) -> Result<Vec<Offer>, Error> {
+        let distribution = Distribution::of(version)?;
+        let catalogue = self.catalogue(version)?;
+        offers(&catalogue, distribution, version, names).map(|found| found.into_iter().cloned().collect())
     }
 
     /// The overlays that `version` offers; none where there were no overlays yet.
@@ -237,16 +248,8 @@ impl Resolver {
             return Ok(Vec::new());
         }
         let catalogue = self.catalogue(&request.version)?;
-        let mut offers = Vec::new();
         // All names before any work.
-        for name in &request.extensions {
-            offers.push(catalogue.find(name).ok_or_else(|| Error::ExtensionNotAvailable {
-                name: crate::error::shown(name),
-                distribution: request.distribution.name,
-                version: request.version.clone(),
-                nearest: catalogue.nearest(name),
-            })?);
-        }
+        let offers = offers(&catalogue, request.distribution, &request.version, &request.extensions)?;
         let arch = request.asset.arch();
         let mut found = Vec::new();
         for Offer { name, digest, .. } in offers {
@@ -298,6 +301,24 @@ impl Resolver {
         self.extensions.clear();
         self.modules.clear();
     }
+}
+
+/// The extensions that `names` name.
+fn offers<'a>(
+    catalogue: &'a Catalogue,
+    distribution: &Distribution,
+    version: &Version,
+    names: &[String],
+) -> Result<Vec<&'a Offer>, Error> {
+    let find = |name: &String| {
+        catalogue.find(name).ok_or_else(|| Error::ExtensionNotAvailable {
+            name: crate::error::shown(name),
+            distribution: distribution.name,
+            version: version.clone(),
+            nearest: catalogue.nearest(name),
+        })
+    };
+    names.iter().map(find).collect()
 }
 
 /// Whether a UKI is the asset or a part of it.
