@@ -5,9 +5,9 @@ use std::process::Command;
 
 /// Every room and the rooms that it may stand on, top first (ARCHITECTURE.md draws it).
 const ROOMS: &[(&str, &[&str])] = &[
-    ("factory-server", &["imager", "schematics", "store", "cosign", "extent"]),
+    ("factory-server", &["imager", "remote", "schematics", "store", "cosign", "extent"]),
     ("imager-cli", &["imager", "seed", "remote", "schematics", "store", "cosign", "extent"]),
-    ("imager", &["schematics", "extensions", "overlays", "store", "formats", "extent"]),
+    ("imager", &["remote", "schematics", "extensions", "overlays", "store", "cosign", "formats", "extent"]),
     ("seed", &["extensions", "store", "formats", "extent"]),
     ("schematics", &["extent"]),
     ("extensions", &["formats", "extent"]),

@@ -19,6 +19,9 @@ use crate::problem::Problem;
 /// When to ask again for what is not there now, in seconds.
 const RETRY_AFTER_S: u16 = 30;
 
+/// The reason of what would have to be pulled first, where nothing is pulled.
+const NOT_PULLED: &str = "not-pulled";
+
 /// An answer that is an error.
 #[derive(Debug)]
 pub struct Error {
@@ -77,6 +80,11 @@ impl Error {
         self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
     }
 
+    /// Whether the answer is not in the store, and nothing was pulled for it.
+    pub fn is_not_pulled(&self) -> bool {
+        self.reason == NOT_PULLED
+    }
+
     /// The fault is here.
     fn internal(error: &dyn StdError) -> Self {
         let cause = Some(chain(error));
@@ -110,6 +118,7 @@ impl From<imager::Error> for Error {
             ErrorClass::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             ErrorClass::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "not-implemented"),
             ErrorClass::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ErrorClass::BadGateway => (StatusCode::BAD_GATEWAY, "source-broken"),
             ErrorClass::Full => return Self::full(&error),
             ErrorClass::Internal => return Self::internal(&error),
         };
@@ -118,6 +127,9 @@ impl From<imager::Error> for Error {
             E::Arch { .. } | E::Platform { .. } | E::PlatformArch { .. } | E::Path { .. } => "invalid-asset",
             E::VersionNotAvailable { .. } => "version-not-available",
             E::ExtensionNotAvailable { .. } => "extension-not-available",
+            E::NotPulled { .. } => NOT_PULLED,
+            E::Unverified { .. } => "signature-refused",
+            E::Source { .. } if error.class() == ErrorClass::Unavailable => "source-unavailable",
             E::NotSupported { .. } | E::NotAllowed { .. } | E::NoPlatform { .. } => "not-supported",
             _ => general,
         };

@@ -1,11 +1,13 @@
 //! What goes wrong, and whose business that is.
 
 use std::io;
+use std::sync::Arc;
 
 use extent::Digest;
 use formats::{cpio, fat, gpt, pe};
 
 use crate::profile::OutputKind;
+use crate::sources::Wanted;
 use crate::{Arch, Version};
 
 /// Why there is no answer.
@@ -235,6 +237,31 @@ pub enum Error {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// Source images that the store does not have, or not all of. A factory that may pull them does and goes on; one that
+    /// may not ends here.
+    #[error("the store does not have all of {images}")]
+    NotPulled {
+        /// The images.
+        images: Wanted,
+    },
+    /// A source image that its source does not give.
+    #[error("the source of `{image}` does not give it")]
+    Source {
+        /// The image.
+        image: String,
+        /// Why not.
+        source: Arc<remote::Error>,
+    },
+    /// A source image whose signature is not believed. Nothing of it was looked at.
+    #[error("the signature of the source image `{image}` is not believed: {reason}")]
+    Unverified {
+        /// The image.
+        image: String,
+        /// Why not, in words without addresses.
+        reason: String,
+        /// All that was tried.
+        source: Arc<remote::Error>,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -281,6 +308,8 @@ pub enum ErrorClass {
     NotImplemented,
     /// It cannot be answered now: 503.
     Unavailable,
+    /// A source gives something else than it should: 502.
+    BadGateway,
     /// There is no room for it in the store: 507.
     Full,
     /// The answer went wrong here: 500.
@@ -295,6 +324,7 @@ impl Error {
             Kind::Absent => ErrorClass::NotFound,
             Kind::NotYet => ErrorClass::NotImplemented,
             Kind::Gone => ErrorClass::Unavailable,
+            Kind::Upstream => ErrorClass::BadGateway,
             Kind::Space => ErrorClass::Full,
             Kind::Source | Kind::Io | Kind::Assembly => ErrorClass::Internal,
         }
@@ -308,10 +338,16 @@ impl Error {
         match self.kind() {
             Kind::Input | Kind::Absent => 2,
             Kind::Unsupported | Kind::NotYet => 3,
-            Kind::Source | Kind::Gone => 5,
+            Kind::Source | Kind::Gone | Kind::Upstream => 5,
             Kind::Space | Kind::Io => 6,
             Kind::TooLarge | Kind::Assembly => 7,
         }
+    }
+
+    /// Whether it is for want of a blob that the store should have.
+    pub(crate) fn is_for_want_of_a_blob(&self) -> bool {
+        let missing = |error: &store::Error| matches!(error, store::Error::NotFound { .. });
+        matches!(self, Self::Store(error) if missing(error)) || matches!(reading(self), Some(Kind::Gone))
     }
 
     fn kind(&self) -> Kind {
@@ -340,6 +376,13 @@ impl Error {
             | Self::Pe(pe::Error::TooLarge { .. })
             | Self::Cpio(cpio::Error::FileTooLarge { .. }) => Kind::TooLarge,
             Self::Store(error) => store_kind(error),
+            Self::NotPulled { .. } => Kind::Gone,
+            Self::Source { source, .. } => match &**source {
+                remote::Error::Store(error) => store_kind(error),
+                error if error.is_transient() => Kind::Gone,
+                _ => Kind::Upstream,
+            },
+            Self::Unverified { .. } => Kind::Upstream,
             Self::Scratch { source } => io_kind(source),
             Self::Document { .. }
             | Self::DiffIds { .. }
@@ -378,6 +421,8 @@ enum Kind {
     Source,
     /// A blob is not in the store (any more).
     Gone,
+    /// A source gives something else than it should, or gives it not to us.
+    Upstream,
     /// The disk is full.
     Space,
     /// Bytes cannot be read, or are not what they were.

@@ -1,6 +1,6 @@
 //! The factory: a store, and what is asked of the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Span, debug_span};
 
 use crate::resolve::Resolver;
 use crate::resolve::memory::Memory;
+use crate::sources::{self, Sources, Standing, Supply};
 use crate::{
     Arch, Artifact, Asset, AssetKind, Checksum, Error, InstallerImage, InstallerName, Lock, Offer,
     OverlayOffer, Version,
@@ -37,6 +38,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Factory {
     resolver: Arc<Resolver>,
+    supply: Arc<Supply>,
+    /// Whether what is missing is pulled.
+    is_pulling: bool,
     /// Turns of those who read whole assets to hash them.
     hashing: Arc<Semaphore>,
     /// Turns of those who plan.
@@ -82,6 +86,10 @@ pub struct Planning {
 /// each other.
 const PLANS_MAX: usize = 64;
 
+/// How often a request is resolved anew because it wants more: tags, then what a catalogue lists, then what turned out not
+/// to be complete.
+const ROUNDS_MAX: usize = 8;
+
 /// The longest canonical schematic in bytes.
 const SCHEMATIC_LEN_MAX: u64 = schematics::MAX_LEN as u64;
 
@@ -97,12 +105,49 @@ impl Factory {
     pub fn at(store: Store, external_url: &str) -> Self {
         let author = format!("Image Factory ({external_url})");
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let supply = sources::nothing(store.clone());
         Self {
-            resolver: Arc::new(Resolver::new(store, author)),
+            resolver: Arc::new(Resolver::new(store, author, Arc::clone(&supply))),
+            supply,
+            is_pulling: true,
             hashing: Arc::new(Semaphore::new(processors)),
             planning: Arc::new(Semaphore::new(processors)),
             plans: Arc::new(Memory::of(PLANS_MAX)),
         }
+    }
+
+    /// The same factory, which pulls from `sources` what the store does not have, and keeps it there. It has to be there
+    /// before the first request: what was remembered is forgotten.
+    #[must_use]
+    pub fn with_sources(self, sources: Sources) -> Self {
+        let (store, author) = (self.store().clone(), self.resolver.author().to_owned());
+        let supply = Arc::new(Supply::new(store.clone(), sources));
+        let resolver = Arc::new(Resolver::new(store, author, Arc::clone(&supply)));
+        Self { resolver, supply, ..self }
+    }
+
+    /// The same factory, which answers with what the store has: what would have to be pulled is `NotPulled`.
+    #[must_use]
+    pub fn offline(&self) -> Self {
+        Self { is_pulling: false, ..self.clone() }
+    }
+
+    /// Asks the core source, if there is one, which versions there are. The list is kept in the store.
+    ///
+    /// # Errors
+    /// `Source`; then the last list still serves.
+    pub async fn refresh_versions(&self) -> Result<(), Error> {
+        self.supply.refresh_versions().await
+    }
+
+    /// Asks all sources what the catalogues that the store has are now, and pulls those that have changed.
+    pub async fn refresh_catalogues(&self) {
+        self.supply.refresh_catalogues().await;
+    }
+
+    /// How it stands with the sources, the core first.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.supply.standings()
     }
 
     /// The store.
@@ -112,8 +157,28 @@ impl Factory {
 
     /// The versions that there are, ascending, as the reference lists them: no pre-releases but those of the
     /// newest minor.
+    ///
+    /// # Errors
+    /// `Source` where the list was never known, and the store has no version either.
     pub async fn versions(&self) -> Result<Vec<Version>, Error> {
-        self.run(Resolver::versions).await
+        let unknown = self.know_versions().await.err();
+        let versions = self.run(Resolver::versions).await?;
+        match unknown {
+            Some(error) if versions.is_empty() => Err(error),
+            _ => Ok(versions),
+        }
+    }
+
+    /// Asks for the versions if nobody ever has.
+    async fn know_versions(&self) -> Result<(), Error> {
+        if !self.is_pulling || !self.supply.has_core() {
+            return Ok(());
+        }
+        let supply = Arc::clone(&self.supply);
+        if self.run(move |_| Ok(supply.listed().is_some())).await? {
+            return Ok(());
+        }
+        self.supply.refresh_versions().await
     }
 
     /// The extensions of `version`, in the order of its catalogue.
@@ -122,7 +187,7 @@ impl Factory {
     /// `VersionNotAvailable` with the nearest versions.
     pub async fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
         let version = version.clone();
-        self.run(move |resolver| resolver.extensions(&version)).await
+        self.supplied(None, move |resolver| resolver.extensions(&version)).await
     }
 
     /// Those of the extensions of `version` that `names` name, by their own names or by ones they had before.
@@ -131,7 +196,7 @@ impl Factory {
     /// `ExtensionNotAvailable` and `VersionNotAvailable` with the nearest names.
     pub async fn extensions_named(&self, version: &Version, names: &[String]) -> Result<Vec<Offer>, Error> {
         let (version, names) = (version.clone(), names.to_vec());
-        self.run(move |resolver| resolver.extensions_named(&version, &names)).await
+        self.supplied(None, move |resolver| resolver.extensions_named(&version, &names)).await
     }
 
     /// The overlays of `version`, in the order of its catalogue.
@@ -140,7 +205,7 @@ impl Factory {
     /// `VersionNotAvailable` with the nearest versions.
     pub async fn overlays(&self, version: &Version) -> Result<Vec<OverlayOffer>, Error> {
         let version = version.clone();
-        self.run(move |resolver| resolver.overlays(&version)).await
+        self.supplied(None, move |resolver| resolver.overlays(&version)).await
     }
 
     /// The command-line clients of `version`, by file name.
@@ -149,7 +214,7 @@ impl Factory {
     /// `VersionNotAvailable` with the nearest versions.
     pub async fn talosctl(&self, version: &Version) -> Result<BTreeMap<String, ExtentMap>, Error> {
         let version = version.clone();
-        self.run(move |resolver| resolver.talosctl(&version)).await
+        self.supplied(None, move |resolver| resolver.talosctl(&version)).await
     }
 
     /// The checksum of the bytes that `map` describes, in hexadecimal: seconds the first time, then remembered.
@@ -175,15 +240,10 @@ impl Factory {
         asset: &Asset,
     ) -> Result<Resolved, Error> {
         // The layer of an installer image is hashed: work of whole processors, as many at a time as there are.
-        let _turn = match asset.kind() {
-            AssetKind::Installer => {
-                Some(self.hashing.acquire().await.expect("the semaphore is never closed"))
-            }
-            _ => None,
-        };
+        let turns = (asset.kind() == AssetKind::Installer).then_some(&*self.hashing);
         let span = debug_span!("resolve", schematic = %schematic.id(), %version, %asset);
         let (schematic, version, asset) = (schematic.clone(), version.clone(), *asset);
-        self.run(move |resolver| {
+        self.supplied(turns, move |resolver| {
             let resolved = resolver.resolve(&schematic, &version, asset)?;
             tracing::debug!(extensions = resolved.lock.extensions.len(), "resolved");
             Ok(resolved)
@@ -289,6 +349,47 @@ impl Factory {
             Ok(Schematic::parse(&bytes).ok().filter(|schematic| schematic.id() == id))
         })
         .await
+    }
+
+    /// Runs `work` where it may block, in a turn of its own if there are `turns`. What it wants is pulled, and then it is run
+    /// again; nobody's turn passes with waiting for a network.
+    async fn supplied<T: Send + 'static>(
+        &self,
+        turns: Option<&Semaphore>,
+        work: impl Fn(&Resolver) -> Result<T, Error> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut pulled = HashSet::new();
+        for _ in 0..ROUNDS_MAX {
+            let asked = Instant::now();
+            let result = self.in_turn(turns, work.clone()).await;
+            let images = match result {
+                Err(Error::NotPulled { images }) if self.is_pulling => images,
+                result => return result,
+            };
+            // What came and is not there now: somebody takes it away.
+            let new = images.iter().filter(|want| pulled.insert((*want).clone())).count();
+            if new == 0 {
+                return Err(Error::NotPulled { images });
+            }
+            let is_absent = self.supply.pull(&images, asked).await?;
+            if is_absent && let Err(error) = self.know_versions().await {
+                // Fewer versions are offered instead of the one that is not there.
+                tracing::debug!(%error, "the versions are not known");
+            }
+        }
+        self.in_turn(turns, work).await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        turns: Option<&Semaphore>,
+        work: impl FnOnce(&Resolver) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _turn = match turns {
+            Some(turns) => Some(turns.acquire().await.expect("the semaphore is never closed")),
+            None => None,
+        };
+        self.run(work).await
     }
 
     /// Runs `work` where it may block.

@@ -1,7 +1,7 @@
 //! The engine: resolve a request into a lock, plan the lock into extents.
 //!
-//! Knows versions, profiles, kernel command lines and how boot files are laid out; fetches nothing from a
-//! network and speaks no protocol.
+//! Knows versions, profiles, kernel command lines and how boot files are laid out; speaks no protocol. What is not in the
+//! store is pulled from [`Sources`], if it is given some; without, nothing is fetched from a network.
 //!
 //! ```text
 //! path ──▶ Asset ─┐
@@ -27,6 +27,7 @@ pub mod profile;
 mod quirks;
 mod request;
 mod resolve;
+mod sources;
 mod table;
 mod version;
 
@@ -49,5 +50,6 @@ pub use platform::Platform;
 pub use profile::Profile;
 pub use quirks::Quirks;
 pub use resolve::{Offer, OverlayOffer, SOURCE_IMAGES};
+pub use sources::{CORE, Components, Core, FurtherCatalogue, Lists, Origin, Sources, Standing, Wanted};
 pub use table::{Row, rows, table};
 pub use version::Version;

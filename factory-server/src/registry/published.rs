@@ -180,13 +180,15 @@ impl Memory {
         if lock(&self.absent).get(&place).is_some_and(|since| since.elapsed() < ABSENT_FOR) {
             return Ok(None);
         }
+        // A digest that nobody gave out must not make us pull every version that there is.
+        let offline = factory.offline();
         // The newest are asked for most.
         for version in versions.iter().rev() {
-            match self.published(factory, site, schematic, image, version).await {
+            match self.published(&offline, site, schematic, image, version).await {
                 Ok(published) if published.document(&digest).is_some() => return Ok(Some(published)),
                 // A version that the schematic does not go with has none of it.
                 Ok(_) => {}
-                Err(error) if error.is_clients() => {}
+                Err(error) if error.is_clients() || error.is_not_pulled() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -7,7 +7,7 @@
 //!
 //! Source: `siderolabs/extensions`, the image as published; the reference's factory for the aliases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use extent::{Digest, read_all};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use store::Store;
 
 use super::image::Image;
 use crate::Error;
+use crate::sources::Place;
 
 /// The longest catalogue file in bytes: a hundred times what the reference publishes.
 const FILE_LEN_MAX: u64 = 4 << 20;
@@ -38,10 +39,10 @@ pub struct Offer {
 /// How many names an error offers.
 const NEAREST_NAMES: usize = 3;
 
-/// What a version offers, by name.
+/// What a version offers, by name, and from where.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
-    pub offers: Vec<Offer>,
+    pub entries: Vec<(Place, Offer)>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,8 +68,8 @@ const ALIASES: [(&str, &str); 11] = [
 ];
 
 impl Catalogue {
-    /// Reads the catalogue image.
-    pub fn read(store: &Store, image: &Image) -> Result<Self, Error> {
+    /// Reads the catalogue image, which is from `place`.
+    pub fn read(store: &Store, image: &Image, place: Place) -> Result<Self, Error> {
         let layers = image.layers(store)?;
         let text = |path| -> Result<String, Error> {
             let bytes = read_all(image.file(&layers, path)?, store, FILE_LEN_MAX).map_err(|source| {
@@ -84,30 +85,43 @@ impl Catalogue {
             let path = "descriptions.yaml";
             Error::CatalogueFile { image: image.name.clone(), path, source: source.into() }
         })?;
-        Ok(Self::parse(&text("image-digests")?, descriptions))
+        Ok(Self::parse(&text("image-digests")?, descriptions, place))
     }
 
-    fn parse(lines: &str, mut descriptions: BTreeMap<String, Description>) -> Self {
-        let offers = lines.lines().filter_map(|line| {
+    fn parse(lines: &str, mut descriptions: BTreeMap<String, Description>, place: Place) -> Self {
+        let entries = lines.lines().filter_map(|line| {
             let line = line.trim();
             let (reference, digest) = line.split_once('@')?;
             // The registry is the part before the first slash, the tag what follows the last colon after it.
             let (repository, _tag) = reference.split_once('/')?.1.rsplit_once(':')?;
             let Description { author, description } = descriptions.remove(line).unwrap_or_default();
-            Some(Offer {
+            let offer = Offer {
                 name: repository.to_owned(),
                 reference: reference.to_owned(),
                 digest: digest.parse().ok()?,
                 author,
                 description,
-            })
+            };
+            Some((place, offer))
         });
-        Self { offers: offers.collect() }
+        Self { entries: entries.collect() }
+    }
+
+    /// What is in this one, and then what `below` has under other names.
+    pub fn over(mut self, below: Self) -> Self {
+        let own: BTreeSet<String> = self.offers().map(|offer| offer.name.clone()).collect();
+        self.entries.extend(below.entries.into_iter().filter(|(_, offer)| !own.contains(&offer.name)));
+        self
+    }
+
+    /// All that is offered, in order.
+    pub fn offers(&self) -> impl Iterator<Item = &Offer> {
+        self.entries.iter().map(|(_, offer)| offer)
     }
 
     /// The extension that `asked` names, by its own name or by one it had before.
-    pub fn find(&self, asked: &str) -> Option<&Offer> {
-        let named = |name: &str| self.offers.iter().find(|offer| offer.name == name);
+    pub fn find(&self, asked: &str) -> Option<&(Place, Offer)> {
+        let named = |name: &str| self.entries.iter().find(|(_, offer)| offer.name == name);
         named(asked).or_else(|| {
             let (_, now) =
                 ALIASES.iter().find(|(before, _)| asked.strip_prefix("siderolabs/") == Some(before))?;
@@ -121,10 +135,10 @@ impl Catalogue {
         // The common beginning makes all names alike: it is left out of the comparison.
         let (owner, name) = full.split_once('/').unwrap_or(("", &full));
         let prefix = format!("{owner}/");
-        let same_owner = self.offers.iter().filter_map(|offer| offer.name.strip_prefix(&prefix));
+        let same_owner = self.offers().filter_map(|offer| offer.name.strip_prefix(&prefix));
         let alike = crate::error::nearest(name, same_owner, NEAREST_NAMES);
         if alike.is_empty() {
-            return crate::error::nearest(&full, self.offers.iter().map(|offer| &*offer.name), NEAREST_NAMES);
+            return crate::error::nearest(&full, self.offers().map(|offer| &*offer.name), NEAREST_NAMES);
         }
         alike.into_iter().map(|name| format!("{prefix}{name}")).collect()
     }
@@ -138,7 +152,7 @@ mod tests {
         let hex = "ab".repeat(32);
         let lines: Vec<String> =
             names.iter().map(|name| format!("ghcr.io/{name}:v1.2.3@sha256:{hex}")).collect();
-        Catalogue::parse(&lines.join("\n"), BTreeMap::new())
+        Catalogue::parse(&lines.join("\n"), BTreeMap::new(), Place::Core)
     }
 
     #[test]
@@ -148,9 +162,9 @@ mod tests {
         let text =
             format!("\n# x\n{line}\nghcr.io/b:1\nghcr.io/c@sha256:{hex}\nghcr.io/siderolabs/d:1@sha256:zz\n");
         let description = Description { author: "me".to_owned(), description: "it".to_owned() };
-        let catalogue = Catalogue::parse(&text, BTreeMap::from([(line, description)]));
+        let catalogue = Catalogue::parse(&text, BTreeMap::from([(line, description)]), Place::Core);
         assert_eq!(
-            catalogue.offers,
+            catalogue.offers().cloned().collect::<Vec<_>>(),
             [Offer {
                 name: "siderolabs/a".to_owned(),
                 reference: "localhost:5000/siderolabs/a:v1".to_owned(),
@@ -178,12 +192,26 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_above_hides_the_same_name_below() {
+        let place = Place::Catalogue(0);
+        let hex = "cd".repeat(32);
+        let line = |name: &str| format!("r.example/{name}:v9@sha256:{hex}\n");
+        let lines = line("siderolabs/b") + &line("acme/tool");
+        let above = Catalogue::parse(&lines, BTreeMap::new(), place);
+        let both = above.over(catalogue(&["siderolabs/a", "siderolabs/b"]));
+        let found: Vec<_> = both.entries.iter().map(|(place, offer)| (*place, offer.name.as_str())).collect();
+        let want = [(place, "siderolabs/b"), (place, "acme/tool"), (Place::Core, "siderolabs/a")];
+        assert_eq!(found, want);
+        assert_eq!(both.find("siderolabs/b").unwrap().1.digest, Digest::from_hex(&hex).unwrap());
+    }
+
+    #[test]
     fn earlier_names_are_tried_only_where_the_name_itself_is_absent() {
         let newer = catalogue(&["siderolabs/i915", "siderolabs/gasket-driver"]);
-        assert_eq!(newer.find("siderolabs/i915-ucode").unwrap().name, "siderolabs/i915");
-        assert_eq!(newer.find("siderolabs/gasket").unwrap().name, "siderolabs/gasket-driver");
+        assert_eq!(newer.find("siderolabs/i915-ucode").unwrap().1.name, "siderolabs/i915");
+        assert_eq!(newer.find("siderolabs/gasket").unwrap().1.name, "siderolabs/gasket-driver");
         assert!(newer.find("gasket").is_none());
         let older = catalogue(&["siderolabs/i915-ucode", "siderolabs/i915"]);
-        assert_eq!(older.find("siderolabs/i915-ucode").unwrap().name, "siderolabs/i915-ucode");
+        assert_eq!(older.find("siderolabs/i915-ucode").unwrap().1.name, "siderolabs/i915-ucode");
     }
 }

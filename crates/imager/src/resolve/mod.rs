@@ -1,7 +1,8 @@
 //! Resolving: from names to digests.
 //!
 //! Blocking, and full of lookups; nothing here decides how bytes are laid out. What a digest names never
-//! changes, so what was read of it is remembered; tags are looked up each time.
+//! changes, so what was read of it is remembered; tags are looked up each time. What the store lacks and a source may give
+//! is an error that names it: who asked pulls it and asks again.
 
 mod boot_files;
 mod catalogue;
@@ -27,21 +28,24 @@ use crate::lock::{BootFiles, LockedExtension, LockedModules, LockedSchematic};
 use crate::plan::PLANNER_REVISION;
 use crate::profile::OutFormat;
 use crate::request::Request;
+use crate::sources::{List, Place, Supply, Want, Wanted};
 use crate::{Arch, Asset, AssetKind, Distribution, Error, Lock, Quirks, Resolved, Version};
 
 pub use catalogue::Offer;
 pub use overlays::OverlayOffer;
 
 /// Where a version's boot files are. Its tags are the versions that there are.
-const IMAGER: &str = "siderolabs/imager";
+pub(crate) const IMAGER: &str = "siderolabs/imager";
 /// Where a version's catalogue of extensions is.
-const EXTENSIONS: &str = "siderolabs/extensions";
+pub(crate) const EXTENSIONS: &str = "siderolabs/extensions";
 /// Where a version's catalogue of overlays is.
-const OVERLAYS: &str = "siderolabs/overlays";
+pub(crate) const OVERLAYS: &str = "siderolabs/overlays";
 /// Where a version's base of installer images is.
-const INSTALLER_BASE: &str = "siderolabs/installer-base";
+pub(crate) const INSTALLER_BASE: &str = "siderolabs/installer-base";
+/// Where the installers of versions without such a base are.
+pub(crate) const INSTALLER: &str = "siderolabs/installer";
 /// Where a version's command-line clients are.
-const TALOSCTL: &str = "siderolabs/talosctl-all";
+pub(crate) const TALOSCTL: &str = "siderolabs/talosctl-all";
 /// The repositories of the source images of a version, tagged with the version, and whether every version has one. The
 /// versions that there are are the tags of the last.
 pub const SOURCE_IMAGES: [(&str, bool); 5] =
@@ -56,18 +60,20 @@ const NEAREST_VERSIONS: usize = 3;
 pub(crate) struct Resolver {
     store: Store,
     author: String,
+    supply: Arc<Supply>,
     boot_files: Memory<(Digest, Arch, bool), BootFiles>,
     stubs: Memory<Digest, bytes::Bytes>,
-    catalogues: Memory<Digest, Catalogue>,
+    catalogues: Memory<Vec<(Place, Digest)>, Catalogue>,
     extensions: Memory<(Digest, Arch, Quirks), LockedExtension>,
     modules: Memory<(Digest, Vec<Option<Digest>>), Option<LockedModules>>,
 }
 
 impl Resolver {
-    pub fn new(store: Store, author: String) -> Self {
+    pub fn new(store: Store, author: String, supply: Arc<Supply>) -> Self {
         Self {
             store,
             author,
+            supply,
             boot_files: Memory::default(),
             stubs: Memory::default(),
             catalogues: Memory::default(),
@@ -78,6 +84,10 @@ impl Resolver {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    pub fn author(&self) -> &str {
+        &self.author
     }
 
     /// The versions to offer.
@@ -92,10 +102,11 @@ impl Resolver {
         Ok(versions)
     }
 
-    /// Every tag that is a version, ascending.
+    /// Every tag that is a version, here or at the source, ascending.
     fn all_versions(&self) -> Result<Vec<Version>, Error> {
         let tags = self.store.tags(IMAGER)?;
         let mut versions: Vec<Version> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
+        versions.extend(self.supply.listed().iter().flat_map(|listed| listed.iter().cloned()));
         versions.sort();
         versions.dedup();
         Ok(versions)
@@ -103,14 +114,15 @@ impl Resolver {
 
     /// What `version` offers.
     pub fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
-        Ok(self.catalogue(version)?.offers.clone())
+        Ok(self.catalogue(version)?.offers().cloned().collect())
     }
 
     /// Those of the extensions of `version` that `names` name, by their own names or by ones they had before.
     pub fn extensions_named(&self, version: &Version, names: &[String]) -> Result<Vec<Offer>, Error> {
         let distribution = Distribution::of(version)?;
         let catalogue = self.catalogue(version)?;
-        offers(&catalogue, distribution, version, names).map(|found| found.into_iter().cloned().collect())
+        offers(&catalogue, distribution, version, names)
+            .map(|found| found.into_iter().map(|(_, offer)| offer.clone()).collect())
     }
 
     /// The overlays that `version` offers; none where there were no overlays yet.
@@ -118,8 +130,15 @@ impl Resolver {
         if Distribution::of(version).is_ok_and(|of| !of.quirks(version).has_overlays()) {
             return Ok(Vec::new());
         }
-        let (name, digest) = self.source(OVERLAYS, version)?;
-        overlays::overlays(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?)
+        let mut offers: Vec<OverlayOffer> = Vec::new();
+        for (_, name, digest, want) in self.catalogue_images(List::Overlays, version)? {
+            let read =
+                || overlays::overlays(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?);
+            let below = complete(want, read)?;
+            let own: Vec<String> = offers.iter().map(|offer| offer.name.clone()).collect();
+            offers.extend(below.into_iter().filter(|offer| !own.contains(&offer.name)));
+        }
+        Ok(offers)
     }
 
     /// The command-line clients of `version`, by file name. None where they could not be downloaded yet, and
@@ -130,18 +149,64 @@ impl Resolver {
         }
         match self.source(TALOSCTL, version) {
             Ok((name, digest)) => {
-                talosctl::talosctl(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?)
+                let read = || {
+                    talosctl::talosctl(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?)
+                };
+                complete(self.pinned(TALOSCTL, version, digest), read)
             }
-            Err(error) => self.source(IMAGER, version).map(|_| BTreeMap::new()).map_err(|_| error),
+            Err(Error::VersionNotAvailable { .. }) if self.all_versions()?.contains(version) => {
+                Ok(BTreeMap::new())
+            }
+            Err(error) => Err(error),
         }
     }
 
+    /// All that is offered for `version`: by further catalogues, then by the core's.
     fn catalogue(&self, version: &Version) -> Result<Arc<Catalogue>, Error> {
-        let (name, digest) = self.source(EXTENSIONS, version)?;
-        self.catalogues.get(digest, || {
-            // The catalogue has no architecture; it is published as an amd64 image.
-            Catalogue::read(&self.store, &Image::open(&self.store, &name, digest, Arch::Amd64)?)
+        let images = self.catalogue_images(List::Extensions, version)?;
+        let key = images.iter().map(|(place, _, digest, _)| (*place, *digest)).collect();
+        self.catalogues.get(key, || {
+            let mut all = Catalogue::default();
+            for (place, name, digest, want) in images {
+                // The catalogue has no architecture; it is published as an amd64 image.
+                let read = || {
+                    let image = Image::open(&self.store, &name, digest, Arch::Amd64)?;
+                    Catalogue::read(&self.store, &image, place)
+                };
+                all = all.over(complete(want, read)?);
+            }
+            Ok(all)
         })
+    }
+
+    /// The images that have `list` for `version`, the first before the others: where each is from, a name for it, its digest,
+    /// and what to pull if something of it is missing.
+    fn catalogue_images(&self, list: List, version: &Version) -> Result<Vec<CatalogueImage>, Error> {
+        let mut images = Vec::new();
+        let mut wanted = Wanted::default();
+        for place in self.supply.catalogues(list) {
+            let Some(want) = self.supply.catalogue(place, list, version) else { continue };
+            let (repository, tag) = want.name();
+            match self.store.resolve_tag(repository, tag)? {
+                Some(descriptor) => {
+                    let name = want.to_string();
+                    let digest = image::digest_of(&name, &descriptor)?;
+                    images.push((place, name, digest, Some(want.pinned(digest))));
+                }
+                // A further catalogue need not know every version.
+                None if self.supply.is_absent(&want) => {}
+                None => wanted.push(want),
+            }
+        }
+        let repository = match list {
+            List::Extensions => EXTENSIONS,
+            List::Overlays => OVERLAYS,
+        };
+        if let Some((name, digest)) = wanted.hear(self.source(repository, version))? {
+            images.push((Place::Core, name, digest, self.pinned(repository, version, digest)));
+        }
+        wanted.none()?;
+        Ok(images)
     }
 
     /// The source image `repository` of `version`: a name for it and its digest.
@@ -151,17 +216,33 @@ impl Resolver {
             let digest = image::digest_of(&name, &descriptor)?;
             return Ok((name, digest));
         }
+        match self.supply.core(repository, version) {
+            Some(want) if !self.supply.is_absent(&want) => {
+                Err(Error::NotPulled { images: Wanted::one(want) })
+            }
+            _ => Err(self.not_available(version)?),
+        }
+    }
+
+    /// What is said of a version that is not there.
+    fn not_available(&self, version: &Version) -> Result<Error, Error> {
         let mut all = self.all_versions()?;
         all.retain(|other| other != version);
         let nearest = version.nearest(&all, NEAREST_VERSIONS);
-        Err(Error::VersionNotAvailable { version: version.clone(), nearest })
+        Ok(Error::VersionNotAvailable { version: version.clone(), nearest })
+    }
+
+    /// The core image `repository` of `version` as it is in the store, if a source may have it.
+    fn pinned(&self, repository: &str, version: &Version, digest: Digest) -> Option<Want> {
+        Some(self.supply.core(repository, version)?.pinned(digest))
     }
 
     pub fn resolve(&self, schematic: &Schematic, version: &Version, asset: Asset) -> Result<Resolved, Error> {
-        let request = Request::new(schematic, version, asset).map_err(|error| match error {
-            Error::VersionNotAvailable { .. } => self.source(IMAGER, version).err().unwrap_or(error),
-            error => error,
-        })?;
+        let request = match Request::new(schematic, version, asset) {
+            Err(Error::VersionNotAvailable { .. }) => Err(self.not_available(version)?),
+            request => request,
+        }?;
+        self.is_there(&request)?;
         let resolved = self.resolve_request(schematic, &request)?;
         if self.missing(&resolved.lock)?.is_none() {
             return Ok(resolved);
@@ -173,6 +254,19 @@ impl Resolver {
             None => Ok(resolved),
             Some(digest) => Err(store::Error::NotFound { digest }.into()),
         }
+    }
+
+    /// Whether the tags that `request` begins with are in the store: what is not is wanted all at once.
+    fn is_there(&self, request: &Request) -> Result<(), Error> {
+        let mut wanted = Wanted::default();
+        wanted.hear(self.source(IMAGER, &request.version))?;
+        if !request.extensions.is_empty() {
+            wanted.hear(self.catalogue_images(List::Extensions, &request.version))?;
+        }
+        if request.asset.kind() == AssetKind::Installer {
+            wanted.hear(self.source(INSTALLER_BASE, &request.version))?;
+        }
+        wanted.none()
     }
 
     fn resolve_request(&self, schematic: &Schematic, request: &Request) -> Result<Resolved, Error> {
@@ -204,9 +298,13 @@ impl Resolver {
         let mut resolved = Resolved { lock, stub };
         if request.asset.kind() == AssetKind::Installer {
             let (name, digest) = self.source(INSTALLER_BASE, &request.version)?;
-            let base = Image::open(&self.store, &name, digest, request.asset.arch())?;
             let boot = crate::plan::boot_layer(&resolved)?;
-            resolved.lock.installer = Some(installer::installer(&self.store, &base, &boot)?);
+            let read = || {
+                let base = Image::open(&self.store, &name, digest, request.asset.arch())?;
+                installer::installer(&self.store, &base, &boot)
+            };
+            let want = self.pinned(INSTALLER_BASE, &request.version, digest);
+            resolved.lock.installer = Some(complete(want, read)?);
         }
         Ok(resolved)
     }
@@ -221,13 +319,16 @@ impl Resolver {
         let arch = request.asset.arch();
         let compresses = matches!(kind, AssetKind::Image { packing: OutFormat::Zst, .. });
         let files = self.boot_files.get((digest, arch, compresses), || {
-            // One image has the files of all architectures.
-            let image = Image::open(&self.store, &name, digest, Arch::Amd64)?;
-            let mut files = boot_files::boot_files(&self.store, &image, arch)?;
-            if compresses {
-                files.kernel_form = boot_files::form(&self.store, &files.kernel)?;
-            }
-            Ok(files)
+            let read = || {
+                // One image has the files of all architectures.
+                let image = Image::open(&self.store, &name, digest, Arch::Amd64)?;
+                let mut files = boot_files::boot_files(&self.store, &image, arch)?;
+                if compresses {
+                    files.kernel_form = boot_files::form(&self.store, &files.kernel)?;
+                }
+                Ok(files)
+            };
+            complete(self.pinned(IMAGER, &request.version, digest), read)
         })?;
         Ok(Some(files))
     }
@@ -250,12 +351,24 @@ impl Resolver {
         let catalogue = self.catalogue(&request.version)?;
         // All names before any work.
         let offers = offers(&catalogue, request.distribution, &request.version, &request.extensions)?;
+        let mut wanted = Wanted::default();
+        for (place, Offer { reference, digest, .. }) in offers.iter().copied() {
+            if self.store.stat(digest)?.is_none()
+                && let Some(want) = self.supply.listed_image(*place, reference, *digest)
+            {
+                wanted.push(want);
+            }
+        }
+        wanted.none()?;
         let arch = request.asset.arch();
         let mut found = Vec::new();
-        for Offer { name, digest, .. } in offers {
+        for (place, Offer { name, reference, digest, .. }) in offers {
             let extension = self.extensions.get((*digest, arch, quirks), || {
-                let image = Image::open(&self.store, name, *digest, arch)?;
-                extension::extension(&self.store, name, &image, quirks)
+                let read = || {
+                    let image = Image::open(&self.store, name, *digest, arch)?;
+                    extension::extension(&self.store, name, &image, quirks)
+                };
+                complete(self.supply.listed_image(*place, reference, *digest), read)
             })?;
             extension.manifest.check(request.version.semver()).map_err(extension::damaged(name))?;
             // Another name may stand for the same image.
@@ -309,7 +422,7 @@ fn offers<'a>(
     distribution: &Distribution,
     version: &Version,
     names: &[String],
-) -> Result<Vec<&'a Offer>, Error> {
+) -> Result<Vec<&'a (Place, Offer)>, Error> {
     let find = |name: &String| {
         catalogue.find(name).ok_or_else(|| Error::ExtensionNotAvailable {
             name: crate::error::shown(name),
@@ -319,6 +432,20 @@ fn offers<'a>(
         })
     };
     names.iter().map(find).collect()
+}
+
+/// An image with a list: where it is from, a name for it, its digest, and what to pull if something of it is missing.
+type CatalogueImage = (Place, String, Digest, Option<Want>);
+
+/// What `read` makes of an image. If a blob of it is missing and `want` may bring it, that is wanted.
+fn complete<T>(want: Option<Want>, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    read().map_err(|error| match want {
+        Some(want) if error.is_for_want_of_a_blob() => {
+            tracing::warn!(image = %want, %error, "an image is not complete");
+            Error::NotPulled { images: Wanted::one(want) }
+        }
+        _ => error,
+    })
 }
 
 /// Whether a UKI is the asset or a part of it.
