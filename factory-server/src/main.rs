@@ -119,6 +119,7 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
     for (key, origin, why) in &loaded.unused {
         tracing::warn!(key, %origin, why, "a key has no effect");
     }
+    let sources = loaded.config.sources().context("configuring sources")?;
     let config = loaded.config;
     let dir = config
         .store
@@ -150,12 +151,20 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
         Some(url) => Factory::at(store, url.as_str()),
         None => Factory::open(store),
     };
+    let factory = factory.with_sources(sources);
+    let (versions, catalogues) =
+        (config.artifacts.talos_version_recheck_interval, config.artifacts.refresh_interval);
+    let refresh = factory_server::refresh(factory.clone(), site.metrics.clone(), versions.0, catalogues.0);
+    let refreshing = (!factory.standings().is_empty()).then(|| tokio::spawn(refresh));
     let serving = serve_metrics(&config.metrics, loaded.configured, &site.metrics).await?;
     let routes = factory_server::routes(factory, site);
     let served = factory_server::serve(listener, routes, settings, stop).await.context("serving");
     // Until the last download ended, somebody may watch it.
     if let Some(serving) = serving {
         serving.abort();
+    }
+    if let Some(refreshing) = refreshing {
+        refreshing.abort();
     }
     served
 }
@@ -249,6 +258,7 @@ fn site(config: &Config) -> anyhow::Result<Site> {
 async fn check(loaded: &Loaded) -> anyhow::Result<()> {
     settings(&loaded.config)?;
     site(&loaded.config)?;
+    loaded.config.sources().context("configuring sources")?;
     let mut out = std::io::stdout().lock();
     let shown = serde_json::to_string_pretty(&loaded.config).context("writing the configuration")?;
     writeln!(out, "{shown}").context("writing to standard output")?;

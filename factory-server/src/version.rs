@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use imager::{Factory, Version};
+use imager::{Factory, Lists, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -15,6 +15,7 @@ use crate::cache;
 use crate::error::Error;
 use crate::openapi::Refused;
 use crate::site::Site;
+use crate::sources::told;
 
 /// What the query may say.
 #[derive(Deserialize, IntoParams)]
@@ -42,7 +43,7 @@ pub async fn versions(
     }
     let mut versions = factory.versions().await?;
     versions.retain(|version| site.offers(version));
-    Ok(json(&versions))
+    Ok(told(json(&versions), &factory.standings(), Lists::Versions))
 }
 
 /// The extensions of a version.
@@ -58,7 +59,8 @@ pub async fn extensions(
 ) -> Result<Response, Error> {
     let Path(version) = version?;
     let version: Version = version.parse()?;
-    Ok(json(&factory.extensions(&version).await?))
+    let offers = factory.extensions(&version).await?;
+    Ok(told(json(&offers), &factory.standings(), Lists::Catalogues))
 }
 
 /// The overlays of a version: support for boards.
@@ -74,7 +76,8 @@ pub async fn overlays(
 ) -> Result<Response, Error> {
     let Path(version) = version?;
     let version: Version = version.parse()?;
-    Ok(json(&factory.overlays(&version).await?))
+    let offers = factory.overlays(&version).await?;
+    Ok(told(json(&offers), &factory.standings(), Lists::Catalogues))
 }
 
 /// JSON with a line feed at its end, as the reference writes it.

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use cosign::{Policy, SigningKey};
 use factory_server::config::{Error, Loaded, Origin, Source, load};
 
 fn variables(list: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -58,6 +59,10 @@ fn a_configuration_of_the_reference_means_the_same() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reference.yaml");
     let loaded = load(&[Source::from(path.to_owned())], []).unwrap();
     let config = loaded.config;
+    let sources = config.sources().unwrap();
+    let core = sources.core.unwrap();
+    assert_eq!((core.origin.registry.as_str(), core.origin.policy.is_none()), ("registry.example", true));
+    assert!(sources.catalogues.is_empty());
     assert_eq!(config.http.external_url.unwrap().base(), "https://factory.example");
     assert_eq!(config.http.external_pxe_url.unwrap().base(), "https://pxe.factory.example");
     assert_eq!(config.http.allowed_origins, ["https://console.example"]);
@@ -72,6 +77,115 @@ fn a_configuration_of_the_reference_means_the_same() {
     let line = usize::try_from(*line).unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().nth(line - 1).unwrap(), "    bucket: factory");
     assert!(why.contains("nothing to keep"));
+}
+
+#[test]
+fn without_a_registry_nobody_is_asked() {
+    let loaded = read(&[("a.yaml", "build: {minTalosVersion: 1.2.0}")], &[]).unwrap();
+    let sources = loaded.config.sources().unwrap();
+    assert!(sources.core.is_none() && sources.catalogues.is_empty());
+}
+
+#[test]
+fn sources_are_what_the_keys_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+    let file = |name: &str, key: &SigningKey| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, key.public_key_pem()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ours_pem, theirs_pem) = (file("ours.pub", &ours), file("theirs.pub", &theirs));
+    let text = format!(
+        "artifacts:
+  core: {{registry: registry.example, namespace: /mirror/a/, components: {{imager: acme/imager}}}}
+  catalogues:
+    - {{registry: 'other.example:5000', namespace: p, repository: acme/extensions, overlays: acme/overlays,
+       containerSignature: {{publicKeyFile: {theirs_pem}}}}}
+    - {{name: bare, registry: third.example, repository: extensions, containerSignature: {{disabled: true}}}}
+enterprise: {{extraExtensions: {{manifest: {{registry: fourth.example, namespace: acme, repository: extensions}}}}}}
+containerSignature: {{publicKeyFile: {ours_pem}}}
+registry: {{jobs: 8}}
+"
+    );
+    let sources = read(&[("a.yaml", &text)], &[]).unwrap().config.sources().unwrap();
+    let core = sources.core.unwrap();
+    assert_eq!(
+        (core.origin.namespace.as_str(), core.components.imager.as_str()),
+        ("mirror/a", "acme/imager")
+    );
+    assert_eq!(core.components.installer_base, "siderolabs/installer-base");
+    assert_eq!(core.origin.client.options().parallel_blobs, 2);
+    let key = |policy: &Option<Policy>| match policy {
+        Some(Policy::Key(key)) => Some(key.fingerprint()),
+        _ => None,
+    };
+    assert_eq!(key(&core.origin.policy), Some(ours.fingerprint()));
+    let [first, second, third] = &sources.catalogues[..] else { panic!("{:?}", sources.catalogues) };
+    assert_eq!(first.name, "other.example:5000/p/acme/extensions");
+    assert_eq!(first.overlays.as_deref(), Some("acme/overlays"));
+    assert_eq!(key(&first.origin.policy), Some(theirs.fingerprint()));
+    assert_eq!((second.name.as_str(), second.origin.policy.is_none()), ("bare", true));
+    assert_eq!((third.extensions.as_deref(), third.origin.namespace.as_str()), (Some("acme/extensions"), ""));
+    assert_eq!(key(&third.origin.policy), Some(ours.fingerprint()));
+    // A list of groups is JSON in the environment.
+    let catalogues =
+        r#"[{"registry": "a.example", "repository": "e", "containerSignature": {"disabled": true}}]"#;
+    let sources = read(&[], &[("IF_ARTIFACTS_CATALOGUES", catalogues)]).unwrap().config.sources().unwrap();
+    assert_eq!(sources.catalogues[0].name, "a.example/e");
+}
+
+#[test]
+fn sources_that_are_not_sound_say_what_to_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let junk = dir.path().join("junk.pub");
+    std::fs::write(&junk, "junk").unwrap();
+    let wrong = |text: &str| {
+        let error =
+            anyhow::Error::from(read(&[("a.yaml", text)], &[]).unwrap().config.sources().unwrap_err());
+        format!("{error:#}")
+    };
+    let with = |rest: &str| wrong(&format!("artifacts: {{core: {{registry: r.example}}}}\n{rest}"));
+    for (error, says) in [
+        (with(""), "`containerSignature.publicKeyFile`, or `containerSignature.disabled`"),
+        (
+            with("containerSignature: {subjectRegExp: '@a$'}"),
+            "keyless signatures, which are not verified yet",
+        ),
+        (with("containerSignature: {publicKeyFile: /none/key.pub}"), "reading `/none/key.pub`"),
+        (with(&format!("containerSignature: {{publicKeyFile: {}}}", junk.display())), "reading the key"),
+        (
+            with("containerSignature: {publicKeyFile: /none, publicKeyHashAlgo: sha512}"),
+            "`containerSignature.publicKeyHashAlgo` is `sha512`",
+        ),
+        (wrong("artifacts: {core: {registry: nohost}}"), "`artifacts.core.registry`: `nohost` is not"),
+        (
+            wrong(
+                "{artifacts: {core: {registry: r.example, namespace: A}}, containerSignature: {disabled: true}}",
+            ),
+            "`artifacts.core.components.installerBase`: `A/siderolabs/installer-base` is no name",
+        ),
+        (
+            wrong("artifacts: {catalogues: [{registry: r.example, repository: e}]}"),
+            "`artifacts.catalogues[0].containerSignature.publicKeyFile`",
+        ),
+        (
+            wrong("artifacts: {catalogues: [{registry: r.example, containerSignature: {disabled: true}}]}"),
+            "`artifacts.catalogues[0].repository`",
+        ),
+        (wrong("artifacts: {refreshInterval: 0s}"), "`artifacts.refreshInterval` is longer than nothing"),
+    ] {
+        assert!(error.contains(says), "{error}");
+    }
+    for (text, says) in [
+        ("artifacts: {catalogues: [{registy: a}]}", "unknown field `registy`"),
+        ("artifacts: {catalogues: [a]}", "`artifacts.catalogues` takes list of groups"),
+        ("artifacts: {catalogues: [{containerSignature: {key: a}}]}", "unknown field `key`"),
+        ("registry: {jobs: 0}", "`registry.jobs`"),
+    ] {
+        let error = refused(&[("a.yaml", text)], &[]);
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]
@@ -217,6 +331,8 @@ fn the_program_checks_a_configuration_and_ends() {
     let junk = junk.to_str().unwrap();
     let error = wrong(&format!("http: {{certFile: {junk}, keyFile: {junk}}}"), &[]);
     assert!(error.contains("holds no certificate as PEM"), "{error}");
+    let error = wrong("artifacts: {core: {registry: r.example}}", &[]);
+    assert!(error.contains("set `containerSignature.publicKeyFile`"), "{error}");
     let error = wrong("secureBoot: {enabled: true, file: {signingCertPath: /none/cert.pem}}", &[]);
     assert!(error.contains("reading `/none/cert.pem`"), "{error}");
     assert!(Path::new(junk).exists());

@@ -43,7 +43,7 @@ pub fn document() -> String {
     for key in keys().iter().filter(|key| key.unused.is_none()) {
         let default = default(&defaults, &key.name);
         let default = match key.kind {
-            Kind::List if default.is_empty() => "`[]`".to_owned(),
+            Kind::List | Kind::Groups if default.is_empty() => "`[]`".to_owned(),
             _ if default.is_empty() => String::new(),
             _ => format!("`{default}`"),
         };

@@ -4,6 +4,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use imager::Version;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct Config {
     /// Which versions are offered.
     #[schema(inline)]
     pub build: Build,
+    /// Whose signatures source images must have.
+    #[schema(inline)]
+    pub container_signature: ContainerSignature,
     /// What is signed.
     #[schema(inline)]
     pub cache: Cache,
@@ -32,6 +36,15 @@ pub struct Config {
     /// Signing for secure boot.
     #[schema(inline)]
     pub secure_boot: SecureBoot,
+    /// Where source images come from.
+    #[schema(inline)]
+    pub artifacts: Artifacts,
+    /// How registries are spoken to.
+    #[schema(inline)]
+    pub registry: Registry,
+    /// What the reference has in its paid edition.
+    #[schema(inline)]
+    pub enterprise: Enterprise,
     /// Where everything is kept.
     #[schema(inline)]
     pub store: Store,
@@ -98,6 +111,26 @@ pub struct Build {
     pub broken_talos_versions: Vec<Version>,
 }
 
+/// Whose signatures source images must have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ContainerSignature {
+    /// The public key that source images are signed with, as PEM (ECDSA on P-256).
+    #[schema(value_type = Option<String>)]
+    pub public_key_file: Option<PathBuf>,
+    /// What is hashed for signatures with the key: `sha256`.
+    pub public_key_hash_algo: String,
+    /// Whether source images are taken from registries without a signature.
+    pub disabled: bool,
+    /// Whose keyless signatures are believed: a regular expression. Not yet: a key is needed.
+    pub subject_reg_exp: String,
+    /// Who says who they are, exactly. Not yet.
+    pub issuer: String,
+    /// The same as a regular expression, which goes before. Not yet.
+    pub issuer_reg_exp: String,
+}
+
 /// What is signed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -141,6 +174,132 @@ pub struct SecureBootFile {
     /// The certificate that machines enrol, as PEM.
     #[schema(value_type = Option<String>)]
     pub signing_cert_path: Option<PathBuf>,
+}
+
+/// Where source images come from.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Artifacts {
+    /// The images that versions are made of.
+    #[schema(inline)]
+    pub core: Core,
+    /// How often it is looked which versions there are.
+    #[schema(value_type = String)]
+    pub talos_version_recheck_interval: Time,
+    /// How often it is looked whether catalogues in the store have changed at their source.
+    #[schema(value_type = String)]
+    pub refresh_interval: Time,
+    /// Further catalogues of extensions, for instance of one's own. Each has `registry`, `namespace` (before the names of its
+    /// repositories), `repository`, `overlays` (a repository of overlays), `insecure`, `name` (for logs and metrics) and a
+    /// `containerSignature` as the one above. What they list goes before what the core's catalogue lists under the same
+    /// name; a version that they do not have is passed over.
+    #[schema(inline)]
+    pub catalogues: Vec<Catalogue>,
+}
+
+/// The images that versions are made of.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Core {
+    /// The registry that gives source images which the store does not have, as `ghcr.io`. Default: none, the store has
+    /// what there is. Logins are taken from Docker's configuration.
+    pub registry: Option<String>,
+    /// What stands before the names of its repositories, as in a mirror.
+    pub namespace: String,
+    /// Whether it is spoken to without TLS. On the loopback that is so anyway.
+    pub insecure: bool,
+    /// What the images are called there.
+    #[schema(inline)]
+    pub components: Components,
+}
+
+/// What the core images are called.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Components {
+    /// What installer images are built on.
+    pub installer_base: String,
+    /// The installer of versions without such a base.
+    pub installer: String,
+    /// Boot files. Its tags are the versions that there are.
+    pub imager: String,
+    /// The catalogue of extensions.
+    pub extension_manifest: String,
+    /// The catalogue of overlays.
+    pub overlay_manifest: String,
+    /// Command-line clients.
+    pub talosctl: String,
+}
+
+/// A further catalogue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Catalogue {
+    /// What logs and metrics call it. Default: where it is.
+    pub name: Option<String>,
+    /// The registry of the catalogue and of what it lists.
+    pub registry: String,
+    /// What stands before the names of its repositories.
+    pub namespace: String,
+    /// The repository of the catalogue.
+    pub repository: String,
+    /// The repository of a catalogue of overlays.
+    pub overlays: Option<String>,
+    /// Whether the registry is spoken to without TLS.
+    pub insecure: bool,
+    /// Whose signatures its images must have.
+    #[schema(inline)]
+    pub container_signature: ContainerSignature,
+}
+
+/// How registries are spoken to.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Registry {
+    /// How many blobs are pulled at once, of all images together. More than 64 are 64.
+    #[schema(value_type = usize)]
+    pub jobs: NonZeroUsize,
+}
+
+/// What the reference has in its paid edition.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Enterprise {
+    /// A further catalogue of extensions, as the reference knows it.
+    #[schema(inline)]
+    pub extra_extensions: ExtraExtensions,
+}
+
+/// A further catalogue of extensions, as the reference knows it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ExtraExtensions {
+    /// Where the catalogue is.
+    #[schema(inline)]
+    pub manifest: Manifest,
+}
+
+/// Where a catalogue is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Manifest {
+    /// The registry of a further catalogue of extensions and of what it lists; `containerSignature` holds for it. With
+    /// `artifacts.catalogues` there are several, each with a key of its own.
+    pub registry: Option<String>,
+    /// The first part of the name of the catalogue's repository.
+    pub namespace: String,
+    /// The rest of it.
+    pub repository: String,
+    /// Whether the registry is spoken to without TLS.
+    pub insecure: bool,
 }
 
 /// Where everything is kept.
@@ -197,6 +356,50 @@ impl Default for Http {
     }
 }
 
+impl Default for ContainerSignature {
+    fn default() -> Self {
+        Self {
+            public_key_file: None,
+            public_key_hash_algo: "sha256".to_owned(),
+            disabled: false,
+            subject_reg_exp: String::new(),
+            issuer: String::new(),
+            issuer_reg_exp: String::new(),
+        }
+    }
+}
+
+impl Default for Artifacts {
+    fn default() -> Self {
+        Self {
+            core: Core::default(),
+            talos_version_recheck_interval: Time(Duration::from_mins(15)),
+            refresh_interval: Time(Duration::from_mins(5)),
+            catalogues: Vec::new(),
+        }
+    }
+}
+
+impl Default for Components {
+    fn default() -> Self {
+        let engine = imager::Components::default();
+        Self {
+            installer_base: engine.installer_base,
+            installer: engine.installer,
+            imager: engine.imager,
+            extension_manifest: engine.extension_manifest,
+            overlay_manifest: engine.overlay_manifest,
+            talosctl: engine.talosctl,
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { jobs: NonZeroUsize::new(16).expect("it is not zero") }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self { addr: Some(ListenAddr::new("", 2122)) }
@@ -242,14 +445,12 @@ mod maybe_empty {
 pub(super) type Unused = (&'static str, &'static [&'static str], &'static str);
 
 const REPOSITORY: &[&str] = &["registry", "namespace", "repository", "insecure"];
-const COMPONENTS: &[&str] =
-    &["installerBase", "installer", "imager", "extensionManifest", "overlayManifest", "talosctl"];
 
 const NOT_BUILT: &str = "nothing is built, so nothing waits in a queue";
 const NOT_STORED: &str = "images are planned and streamed, so there is nothing to keep";
 const NOT_REDIRECTED: &str = "downloads are not redirected; a CDN in front may keep them, by `Cache-Control`";
 const NOT_LOOKED_UP: &str = "schematics are small files in the store";
-const NOT_PULLED: &str = "source images are in the store, where `imager seed` puts them";
+const LOGGED: &str = "the log tells of it: `log.level: remote=debug`";
 const NOT_SIGNED: &str = "images are not signed for secure boot yet";
 const KEY_FILE: &str = "a key in a file signs: `cache.signingKeyPath`";
 const NO_USERS: &str = "there are no users here; a proxy in front may know them";
@@ -258,11 +459,6 @@ const PAID: &str = "it belongs to the reference's paid edition";
 /// Taken without an effect, so that a configuration of the reference starts this server.
 pub(super) const UNUSED: &[Unused] = &[
     ("build", &["maxConcurrency"], NOT_BUILT),
-    (
-        "containerSignature",
-        &["subjectRegExp", "issuerRegExp", "issuer", "publicKeyFile", "publicKeyHashAlgo", "disabled"],
-        NOT_PULLED,
-    ),
     ("cache.gsa", &["serviceAccountEmail", "keyFile", "fulcioURL", "rekorURL", "tsaURL"], KEY_FILE),
     ("cache.oci", REPOSITORY, NOT_STORED),
     ("cache.s3", &["enabled", "bucket", "endpoint", "region", "insecure", "presignedURLTTL"], NOT_STORED),
@@ -271,13 +467,10 @@ pub(super) const UNUSED: &[Unused] = &[
     ("secureBoot.file", &["signingKeyPath", "pcrKeyPath"], NOT_SIGNED),
     ("secureBoot.azureKeyVault", &["url", "certificateName", "keyName"], NOT_SIGNED),
     ("secureBoot.awsKMS", &["keyID", "pcrKeyID", "certPath", "certARN", "region"], NOT_SIGNED),
-    ("artifacts", &["talosVersionRecheckInterval", "refreshInterval"], NOT_PULLED),
-    ("artifacts.core", &["registry", "namespace", "insecure"], NOT_PULLED),
-    ("artifacts.core.components", COMPONENTS, NOT_PULLED),
     ("artifacts.schematic", REPOSITORY, NOT_LOOKED_UP),
     ("artifacts.installer.internal", REPOSITORY, NOT_STORED),
     ("artifacts.installer.external", REPOSITORY, NOT_STORED),
-    ("registry", &["jobs", "debug"], NOT_PULLED),
+    ("registry", &["debug"], LOGGED),
     ("authentication", &["enabled", "provider", "htpasswdPath", "downloadTokenKeyPath"], NO_USERS),
     (
         "authentication.auth0",
@@ -293,7 +486,6 @@ pub(super) const UNUSED: &[Unused] = &[
         NO_USERS,
     ),
     ("authentication.downloadTokenTTL", &["default", "min", "max"], NO_USERS),
-    ("enterprise.extraExtensions", &["manifest"], PAID),
     ("enterprise.scanner", &["databaseURL", "databaseUpdateAt", "databaseRootDir"], PAID),
     ("enterprise.scanner.cache", REPOSITORY, PAID),
     ("enterprise.spdx.cache", REPOSITORY, PAID),

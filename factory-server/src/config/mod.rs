@@ -9,6 +9,7 @@ mod document;
 mod keys;
 mod schema;
 mod source;
+mod sources;
 mod value;
 
 use std::io;
@@ -17,8 +18,12 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use document::document;
-pub use keys::{Build, Cache, Config, Http, Log, LogFormat, Metrics, SecureBoot, SecureBootFile, Store};
+pub use keys::{
+    Artifacts, Build, Cache, Catalogue, Components, Config, ContainerSignature, Core, Enterprise,
+    ExtraExtensions, Http, Log, LogFormat, Manifest, Metrics, Registry, SecureBoot, SecureBootFile, Store,
+};
 pub use source::{Origin, PREFIX, Source};
+pub use sources::SourcesError;
 pub use value::{ListenAddr, Time, Url, ValueError};
 
 /// What is wrong with a configuration.

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Number,
     Flag,
     List,
+    /// A list of groups.
+    Groups,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Number => "number",
             Self::Flag => "true or false",
             Self::List => "list",
+            Self::Groups => "list of groups",
         }
     }
 }
@@ -69,6 +72,7 @@ fn collect(group: &str, schema: &Value, keys: &mut Vec<Key>) {
         let kind = match kind {
             Some("integer") => Kind::Number,
             Some("boolean") => Kind::Flag,
+            Some("array") if member["items"]["properties"].is_object() => Kind::Groups,
             Some("array") => Kind::List,
             _ => Kind::Text,
         };
@@ -109,6 +113,7 @@ pub(super) fn value(key: &Key, setting: &Setting) -> Result<Value, Error> {
             Ok(items.map(Value::from).collect())
         }
         (Kind::List, Value::Array(items)) if items.iter().all(Value::is_string) => Ok(items.into()),
+        (Kind::Groups, Value::Array(items)) if items.iter().all(Value::is_object) => Ok(items.into()),
         _ => Err(wrong()),
     }
 }

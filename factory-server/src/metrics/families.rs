@@ -8,7 +8,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::labels::{
-    AssetLabels, ExtensionLabels, KindLabels, ReasonLabels, RequestLabels, RouteLabels, StageLabels,
+    AssetLabels, ExtensionLabels, KindLabels, ReasonLabels, RequestLabels, RouteLabels, SourceLabels,
+    StageLabels,
 };
 use super::{Reason, Stage};
 
@@ -36,6 +37,7 @@ pub(super) struct Kept {
     pub(super) streams_inflight: Gauge,
     pub(super) streams_ended_early: Family<ReasonLabels, Counter>,
     pub(super) accept_errors: Counter,
+    pub(super) source_up: Family<SourceLabels, Gauge>,
 }
 
 /// The reference's, which builds for minutes.
@@ -146,8 +148,8 @@ impl Kept {
             stage_seconds: put(
                 r,
                 "factory_stage_seconds",
-                "How long the stages of a request took, whatever came of them: resolve (derivations included), plan \
-                 (the wait for a turn included), stream (at the pace of the client)",
+                "How long the stages of a request took, whatever came of them: resolve (pulls and derivations \
+                 included), plan (the wait for a turn included), stream (at the pace of the client)",
                 Family::new_with_constructor(stages),
             ),
             streamed_bytes: put(
@@ -174,6 +176,12 @@ impl Kept {
                 "factory_accept_errors",
                 "Connections that the system did not hand over, as when there are too many open files",
                 Counter::default(),
+            ),
+            source_up: put(
+                r,
+                "factory_source_up",
+                "Whether a source of images answered when it was asked last (1); else its lists are those of before (0)",
+                Family::default(),
             ),
             registry: Registry::default(),
         };

@@ -21,13 +21,13 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use imager::Planning;
+use imager::{Planning, Standing};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 
 use self::families::Kept;
 use self::labels::{
-    AssetLabels, ExtensionLabels, OTHER, ReasonLabels, RequestLabels, RouteLabels, StageLabels,
+    AssetLabels, ExtensionLabels, OTHER, ReasonLabels, RequestLabels, RouteLabels, SourceLabels, StageLabels,
 };
 use crate::cache;
 
@@ -150,6 +150,15 @@ impl Metrics {
     pub(crate) fn schematic_taken(&self, is_known: bool) {
         let counter = if is_known { &self.0.schematic_duplicate } else { &self.0.schematic_create };
         counter.inc();
+    }
+
+    /// How it stands with the sources of images.
+    pub(crate) fn sources(&self, standings: &[Standing]) {
+        for Standing { source, .. } in standings {
+            let is_failing = standings.iter().any(|one| one.source == *source && one.is_failing);
+            let labels = SourceLabels { source: source.clone() };
+            self.0.source_up.get_or_create(&labels).set(i64::from(!is_failing));
+        }
     }
 
     /// A connection that the system did not hand over.

@@ -1,0 +1,477 @@
+//! A factory with an empty store, and registries that have what it needs: over HTTP on both sides.
+
+// The functions that tests share are test code too.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "../../crates/remote/tests/support/mod.rs"]
+mod registries;
+#[path = "../../crates/imager/tests/support/mod.rs"]
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use common::{Server, field};
+use cosign::{Policy, SignatureImage, SigningKey};
+use extent::Digest;
+use factory_server::Site;
+use imager::{Components, Core, Factory, FurtherCatalogue, Origin, Sources};
+use oci_spec::image::Descriptor;
+use registries::{Fake, Program, put_signature, status};
+use remote::{Client, Reference, Registry};
+use serde_json::Value;
+use store::Store;
+use support::{Made, SCHEMATIC, VERSION, complete, extension};
+use tempfile::TempDir;
+
+const EMPTY: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
+/// What the reference calls its images.
+const CORE: [&str; 3] = ["siderolabs/imager", "siderolabs/installer-base", "siderolabs/extensions"];
+
+/// Tries again at once, and has patience with a full machine.
+fn client() -> Client {
+    registries::client_with(|options| options.stall = Duration::from_secs(30))
+}
+
+/// Pushes `name:tag` of `store` to `host`, below `prefix`, with a signature if there is a key.
+async fn push(store: &Store, host: &str, prefix: &str, name: &str, tag: &str, key: Option<&SigningKey>) {
+    let descriptor = store.resolve_tag(name, tag).unwrap().unwrap();
+    push_as(store, host, &format!("{prefix}{name}:{tag}"), &descriptor, key).await;
+}
+
+async fn push_as(store: &Store, host: &str, to: &str, image: &Descriptor, key: Option<&SigningKey>) {
+    let client = client();
+    let reference: Reference = format!("{host}/{to}").parse().unwrap();
+    remote::push(store, &client, &reference, image).await.unwrap();
+    if let Some(key) = key {
+        let digest: Digest = image.digest().to_string().parse().unwrap();
+        let (tag, signature) = put_signature(store, &digest, &SignatureImage::new(key, to, &digest));
+        remote::push(store, &client, &reference.with_tag(&tag).unwrap(), &signature).await.unwrap();
+    }
+}
+
+/// Pushes all that `store` has of `version`, with what its catalogue of extensions lists.
+async fn push_all(store: &Store, host: &str, prefix: &str, version: &str, key: Option<&SigningKey>) {
+    for name in CORE {
+        push(store, host, prefix, name, version, key).await;
+    }
+    let factory = Factory::open(store.clone());
+    for offer in factory.extensions(&version.parse().unwrap()).await.unwrap() {
+        let media_type = oci_spec::image::MediaType::ImageManifest;
+        let len = store.stat(&offer.digest).unwrap().unwrap();
+        let image = store::Descriptor { digest: offer.digest, len }.oci(media_type);
+        let to = offer.reference.split_once('/').unwrap().1;
+        push_as(store, host, &format!("{prefix}{to}"), &image, key).await;
+    }
+}
+
+fn origin(host: &str, namespace: &str, key: Option<&SigningKey>) -> Origin {
+    Origin {
+        registry: host.parse::<Registry>().unwrap(),
+        namespace: namespace.to_owned(),
+        client: client(),
+        policy: key.map(|key| Policy::Key(key.public_key())),
+    }
+}
+
+fn core(origin: Origin) -> Sources {
+    Sources { core: Some(Core { origin, components: Components::default() }), catalogues: Vec::new() }
+}
+
+/// A server whose store was empty when it started.
+struct Pulling {
+    server: Server,
+    factory: Factory,
+    store: Store,
+    dir: TempDir,
+}
+
+impl Pulling {
+    async fn from(sources: Sources) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::over(dir, sources).await
+    }
+
+    async fn over(dir: TempDir, sources: Sources) -> Self {
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let factory = Factory::open(store.clone()).with_sources(sources);
+        let server = Server::at(factory.clone(), Site::default()).await;
+        Self { server, factory, store, dir }
+    }
+
+    async fn bytes(&self, path: &str) -> Vec<u8> {
+        let response = self.server.get(path).send().await.unwrap();
+        let status = response.status();
+        let bytes = response.bytes().await.unwrap();
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&bytes));
+        bytes.to_vec()
+    }
+
+    /// Status, `Retry-After`, reason and text.
+    async fn refused(&self, path: &str) -> (u16, String, String, String) {
+        let request = self.server.get(path).header("accept", "application/problem+json");
+        let response = request.send().await.unwrap();
+        let (status, after) = (response.status().as_u16(), field(&response, "retry-after"));
+        let body: Value = response.json().await.unwrap();
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        (status, after, text("reason"), text("detail"))
+    }
+
+    /// A list, and whether it says that it is of before.
+    async fn list(&self, path: &str) -> (Value, String) {
+        let response = self.server.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let stale = field(&response, "cache-status");
+        (response.json().await.unwrap(), stale)
+    }
+}
+
+fn extensions() -> String {
+    format!("/version/{VERSION}/extensions/official")
+}
+
+fn image(asset: &str) -> String {
+    format!("/image/{EMPTY}/{VERSION}/{asset}")
+}
+
+async fn register(pulling: &Pulling, schematic: &'static str) -> String {
+    let taken: Value = pulling.server.post(schematic).await.json().await.unwrap();
+    taken["id"].as_str().unwrap().to_owned()
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|offer| offer["name"].as_str().unwrap()).collect()
+}
+
+/// Small images of all sorts in a real registry, signed.
+async fn signed(prefix: &str) -> Option<(Program, Made, SigningKey)> {
+    let program = Program::start()?;
+    let (made, key) = (complete(), SigningKey::generate().unwrap());
+    push_all(&made.store, &program.host, prefix, VERSION, Some(&key)).await;
+    Some((program, made, key))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_store_serves_what_its_source_has_and_goes_on_without_it() {
+    let Some((program, made, key)) = signed("mirror/a/").await else { return };
+    let full = Server::over(made.factory.clone()).await;
+    let pulling = Pulling::from(core(origin(&program.host, "mirror/a", Some(&key)))).await;
+    let id = register(&pulling, SCHEMATIC).await;
+    assert_eq!(full.post(SCHEMATIC).await.json::<Value>().await.unwrap()["id"], id.as_str());
+    full.post("{}").await;
+    pulling.server.post("{}").await;
+    let paths = [
+        "/versions".to_owned(),
+        extensions(),
+        format!("/image/{id}/{VERSION}/metal-amd64.raw.zst"),
+        format!("/image/{id}/{VERSION}/metal-amd64.raw.zst.lock.json"),
+        format!("/v2/installer/{id}/manifests/{VERSION}"),
+        format!("/pxe/{EMPTY}/{VERSION}/metal-arm64"),
+    ];
+    for path in &paths {
+        let want = full.get(path).send().await.unwrap().bytes().await.unwrap();
+        assert!(pulling.bytes(path).await == want, "{path}");
+    }
+    // As the engine knows them, and with their signatures.
+    for name in CORE {
+        let tags = pulling.store.tags(name).unwrap();
+        assert!(tags.iter().any(|tag| tag == VERSION), "{name} {tags:?}");
+        assert!(tags.iter().any(|tag| tag.starts_with("sha256-")), "{name} {tags:?}");
+    }
+    let here = pulling.bytes(&format!("/v2/siderolabs/imager/manifests/{VERSION}")).await;
+    let there = full.get(&format!("/v2/siderolabs/imager/manifests/{VERSION}")).send().await.unwrap();
+    assert!(there.bytes().await.unwrap() == here);
+
+    // The source is gone, the server starts anew: on the same store, and on one that knows nothing.
+    drop(program);
+    let Pulling { dir, server, .. } = pulling;
+    server.stop().await.unwrap();
+    let sources = core(origin("127.0.0.1:1", "mirror/a", Some(&key)));
+    let again = Pulling::over(dir, sources.clone()).await;
+    for path in &paths[1..] {
+        again.bytes(path).await;
+    }
+    assert!(again.store.scrub(&|_| ()).unwrap().is_clean());
+    let nothing = Pulling::from(sources).await;
+    let (code, after, reason, _) = nothing.refused("/versions").await;
+    assert_eq!((code, after.as_str(), reason.as_str()), (503, "30", "source-unavailable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_without_the_right_signature_are_refused_and_nothing_of_them_is_named() {
+    let Some((program, _made, _key)) = signed("").await else { return };
+    let wrong = SigningKey::generate().unwrap();
+    let pulling = Pulling::from(core(origin(&program.host, "", Some(&wrong)))).await;
+    pulling.server.post("{}").await;
+    let kernel = image("kernel-amd64");
+    for path in [&kernel, &extensions(), &format!("/v2/installer/{EMPTY}/manifests/{VERSION}")] {
+        let response = pulling.server.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 502, "{path}");
+    }
+    let (code, _, reason, text) = pulling.refused(&kernel).await;
+    assert_eq!((code, reason.as_str()), (502, "signature-refused"));
+    assert!(text.contains(&format!("siderolabs/imager:{VERSION}")) && text.contains("key"), "{text}");
+    assert!(!text.contains("127.0.0.1"), "{text}");
+    let repositories = pulling.store.repositories().unwrap();
+    assert!(!repositories.iter().any(|name| name.starts_with("siderolabs")), "{repositories:?}");
+
+    // No signature at all.
+    let bare = Program::start().unwrap();
+    push(&complete().store, &bare.host, "", CORE[0], VERSION, None).await;
+    let pulling = Pulling::from(core(origin(&bare.host, "", Some(&wrong)))).await;
+    pulling.server.post("{}").await;
+    let (code, _, reason, text) = pulling.refused(&kernel).await;
+    assert_eq!((code, reason.as_str()), (502, "signature-refused"));
+    assert!(text.ends_with("it is not signed"), "{text}");
+    // Taken where that is said.
+    let pulling = Pulling::from(core(origin(&bare.host, "", None))).await;
+    pulling.server.post("{}").await;
+    pulling.bytes(&kernel).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_gone_is_said_and_what_was_pulled_serves() {
+    let Some((program, _made, key)) = signed("").await else { return };
+    let pulling = Pulling::from(core(origin(&program.host, "", Some(&key)))).await;
+    pulling.server.post("{}").await;
+    let kernel = image("kernel-amd64");
+    let bytes = pulling.bytes(&kernel).await;
+    let (versions, stale) = pulling.list("/versions").await;
+    assert_eq!((versions, stale.as_str()), (serde_json::json!([VERSION]), ""));
+    assert_eq!(pulling.list(&extensions()).await.1, "");
+
+    // A version that the source does not have is the client's mistake.
+    let other = kernel.replace(VERSION, "v13.2.0");
+    let (code, _, reason, text) = pulling.refused(&other).await;
+    assert_eq!((code, reason.as_str()), (404, "version-not-available"));
+    assert!(text.contains(VERSION), "{text}");
+
+    drop(program);
+    assert!(pulling.factory.refresh_versions().await.is_err());
+    pulling.factory.refresh_catalogues().await;
+    assert!(pulling.bytes(&kernel).await == bytes);
+    for path in ["/versions".to_owned(), extensions()] {
+        let (_, stale) = pulling.list(&path).await;
+        assert!(stale.starts_with("image-factory; hit"), "{path} {stale}");
+    }
+    let (code, after, reason, _) = pulling.refused(&kernel.replace(VERSION, "v13.3.0")).await;
+    assert_eq!((code, after.as_str(), reason.as_str()), (503, "30", "source-unavailable"));
+    // It was asked for while the source was there.
+    assert_eq!(pulling.refused(&other).await.0, 404);
+    // A digest of nobody pulls nothing.
+    let blob = format!("/v2/installer/{EMPTY}/blobs/{}", Digest::of(b"nobody's"));
+    assert_eq!(pulling.server.get(&blob).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_that_changes_is_pulled_again_if_it_is_signed() {
+    let Some((program, made, key)) = signed("").await else { return };
+    let pulling = Pulling::from(core(origin(&program.host, "", Some(&key)))).await;
+    let before = names(&pulling.list(&extensions()).await.0).len();
+    assert!(before > 1);
+
+    // Somebody else's.
+    made.catalogue(VERSION, &[]);
+    let other = SigningKey::generate().unwrap();
+    push(&made.store, &program.host, "", CORE[2], VERSION, Some(&other)).await;
+    pulling.factory.refresh_catalogues().await;
+    let (list, stale) = pulling.list(&extensions()).await;
+    assert_eq!(names(&list).len(), before);
+    assert!(stale.contains("detail=\"source-failing\""), "{stale}");
+
+    let layer = extension("new", ">= 1.0.0", &[("usr/local/bin/new", b"new")]);
+    made.catalogue(VERSION, &[("new", made.manifest(imager::Arch::Amd64, &[layer]))]);
+    push(&made.store, &program.host, "", CORE[2], VERSION, Some(&key)).await;
+    pulling.factory.refresh_catalogues().await;
+    let (list, stale) = pulling.list(&extensions()).await;
+    assert_eq!((names(&list), stale.as_str()), (vec!["siderolabs/new"], ""));
+
+    // A new version is offered once the list was asked for.
+    push(&made.store, &program.host, "", CORE[0], VERSION, Some(&key)).await;
+    let imager = made.store.resolve_tag(CORE[0], VERSION).unwrap().unwrap();
+    push_as(&made.store, &program.host, "siderolabs/imager:v13.2.0", &imager, Some(&key)).await;
+    pulling.list("/versions").await;
+    pulling.factory.refresh_versions().await.unwrap();
+    assert_eq!(pulling.list("/versions").await.0, serde_json::json!([VERSION, "v13.2.0"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_further_catalogue_goes_first_and_has_a_key_of_its_own() {
+    let Some((program, made, key)) = signed("").await else { return };
+    let (third, third_key) = (support::made(), SigningKey::generate().unwrap());
+    let tool = extension("tools", ">= 1.0.0", &[("usr/local/bin/tool", b"a better tool")]);
+    let mine = extension("mine", ">= 1.0.0", &[("usr/local/bin/mine", b"mine")]);
+    let manifest = |layer| third.manifest(imager::Arch::Amd64, &[layer]);
+    let images = [("tools", manifest(tool)), ("mine", manifest(mine))];
+    // It also claims the name of a core image.
+    third.catalogue(VERSION, &[images[0], images[1], ("imager", images[1].1)]);
+    let media_type = || oci_spec::image::MediaType::ImageManifest;
+    let host = Program::start().unwrap();
+    let catalogue = third.store.resolve_tag(CORE[2], VERSION).unwrap().unwrap();
+    let to = format!("acme/extensions:{VERSION}");
+    push_as(&third.store, &host.host, &to, &catalogue, Some(&third_key)).await;
+    for (name, image) in images.iter().copied().chain([("imager", images[1].1)]) {
+        let to = format!("siderolabs/{name}:1.0");
+        push_as(&third.store, &host.host, &to, &image.oci(media_type()), Some(&third_key)).await;
+    }
+    let further = |key: &SigningKey| FurtherCatalogue {
+        name: "acme".to_owned(),
+        origin: origin(&host.host, "", Some(key)),
+        extensions: Some("acme/extensions".to_owned()),
+        overlays: None,
+    };
+    let mut sources = core(origin(&program.host, "", Some(&key)));
+    sources.catalogues.push(further(&third_key));
+    let pulling = Pulling::from(sources.clone()).await;
+
+    let (list, _) = pulling.list(&extensions()).await;
+    let listed = names(&list);
+    assert_eq!(listed[..3], ["siderolabs/tools", "siderolabs/mine", "siderolabs/imager"]);
+    assert_eq!(listed.iter().filter(|name| **name == "siderolabs/tools").count(), 1);
+    assert!(listed.contains(&"siderolabs/firmware"));
+    assert_eq!(list[0]["digest"], images[0].1.digest.to_string());
+    let id = register(
+        &pulling,
+        "customization: {systemExtensions: {officialExtensions: [siderolabs/tools, siderolabs/imager, \
+         siderolabs/firmware]}}",
+    )
+    .await;
+    let lock = pulling.bytes(&format!("/image/{id}/{VERSION}/initramfs-amd64.xz.lock.json")).await;
+    let lock: Value = serde_json::from_slice(&lock).unwrap();
+    assert_eq!(lock["extensions"][0]["image"], images[0].1.digest.to_string());
+    // Whoever signs extensions replaces no core image.
+    let imager = pulling.store.resolve_tag(CORE[0], VERSION).unwrap().unwrap();
+    assert_eq!(
+        Some(imager.digest()),
+        made.store.resolve_tag(CORE[0], VERSION).unwrap().as_ref().map(Descriptor::digest)
+    );
+    assert_eq!(pulling.store.tags(CORE[0]).unwrap().iter().filter(|tag| *tag == "1.0").count(), 0);
+    assert_eq!(pulling.store.resolve_tag("siderolabs/tools", "1.0").unwrap(), None);
+
+    // A version that it does not know is passed over; the core's key is not its key.
+    push_all_as(&made, &program.host, "v13.2.0", &key).await;
+    let (list, _) = pulling.list("/version/v13.2.0/extensions/official").await;
+    assert!(!names(&list).contains(&"siderolabs/mine") && names(&list).contains(&"siderolabs/tools"));
+    sources.catalogues[0] = further(&key);
+    let pulling = Pulling::from(sources).await;
+    let (code, _, reason, text) = pulling.refused(&extensions()).await;
+    assert_eq!((code, reason.as_str()), (502, "signature-refused"), "{text}");
+}
+
+/// The same images as another version.
+async fn push_all_as(made: &Made, host: &str, version: &str, key: &SigningKey) {
+    for name in CORE {
+        let image = made.store.resolve_tag(name, VERSION).unwrap().unwrap();
+        push_as(&made.store, host, &format!("{name}:{version}"), &image, Some(key)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_at_once_pull_each_blob_once() {
+    let (made, key) = (complete(), SigningKey::generate().unwrap());
+    let counted = Counted::over(&made, &key).await;
+    let pulling = Arc::new(Pulling::from(core(origin(&counted.host, "", Some(&key)))).await);
+    let id = register(&pulling, SCHEMATIC).await;
+    let path = format!("/image/{id}/{VERSION}/initramfs-amd64.xz.lock.json");
+    let requests = (0..100).map(|_| {
+        let (pulling, path) = (Arc::clone(&pulling), path.clone());
+        tokio::spawn(async move { pulling.bytes(&path).await })
+    });
+    let locks: Vec<Vec<u8>> =
+        futures::future::join_all(requests).await.into_iter().map(Result::unwrap).collect();
+    assert!(locks.iter().all(|lock| *lock == locks[0]));
+    let mut seen = counted.seen.lock().unwrap().clone();
+    let heads: Vec<_> = seen.extract_if(.., |request| request.starts_with("HEAD ")).collect();
+    assert_eq!(heads.len(), 2, "one for each tag: {heads:?}");
+    let all = seen.len();
+    seen.sort();
+    // What is signed is read once to be judged and once more to be kept.
+    seen.dedup_by(|a, b| a == b && counted.payloads.iter().any(|digest| a.ends_with(digest)));
+    assert_eq!(all - seen.len(), 5, "two images by tag, three by digest");
+    seen.dedup();
+    assert_eq!(all - seen.len(), 5, "everything else was asked for once");
+    assert!(seen.iter().filter(|request| request.contains("/blobs/")).count() > 15, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_lost_a_blob_is_made_whole_again() {
+    let Some((program, made, key)) = signed("").await else { return };
+    let pulling = Pulling::from(core(origin(&program.host, "", Some(&key)))).await;
+    pulling.server.post("{}").await;
+    let path = format!("/v2/installer/{EMPTY}/manifests/{VERSION}");
+    let before = pulling.bytes(&path).await;
+    // A layer of the base goes, and then all that was remembered with it.
+    let base = made.store.resolve_tag(CORE[1], VERSION).unwrap().unwrap();
+    let digest: Digest = base.digest().to_string().parse().unwrap();
+    let index: Value = serde_json::from_slice(&made.store.bytes(&digest, 1 << 20).unwrap()).unwrap();
+    let manifest: Digest = index["manifests"][0]["digest"].as_str().unwrap().parse().unwrap();
+    let manifest: Value = serde_json::from_slice(&made.store.bytes(&manifest, 1 << 20).unwrap()).unwrap();
+    let layer: Digest = manifest["layers"][0]["digest"].as_str().unwrap().parse().unwrap();
+    std::fs::remove_file(pulling.dir.path().join("store/blobs/sha256").join(layer.hex())).unwrap();
+    assert!(pulling.bytes(&path).await == before);
+    assert!(pulling.store.stat(&layer).unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_breaks_its_word_is_no_source_that_is_gone() {
+    // It has the tag, and not what the tag names.
+    let fake = Fake::start(|seen| match seen.path.as_str() {
+        path if path.ends_with("/tags/list") => Some(status(200, r#"{"tags":["v13.1.0"]}"#)),
+        path if path.ends_with("/v13.1.0") => {
+            let digest = Digest::of(b"nothing").to_string();
+            let response = axum::response::Response::builder().header("docker-content-digest", digest);
+            Some(response.body(axum::body::Body::empty()).unwrap())
+        }
+        _ => None,
+    })
+    .await;
+    let pulling = Pulling::from(core(origin(&fake.host, "", None))).await;
+    pulling.server.post("{}").await;
+    let (code, after, reason, text) = pulling.refused(&image("kernel-amd64")).await;
+    assert_eq!((code, after.as_str(), reason.as_str()), (502, "", "source-broken"), "{text}");
+    assert!(!text.contains("127.0.0.1"), "{text}");
+}
+
+/// A factory that gives out the images of a store, signed, and takes down what it is asked for.
+struct Counted {
+    host: String,
+    seen: Arc<Mutex<Vec<String>>>,
+    /// What was signed, by digest.
+    payloads: Vec<String>,
+}
+
+impl Counted {
+    async fn over(made: &Made, key: &SigningKey) -> Self {
+        let factory = &made.factory;
+        for offer in factory.extensions(&VERSION.parse().unwrap()).await.unwrap() {
+            let len = made.store.stat(&offer.digest).unwrap().unwrap();
+            made.tag(&offer.name, "1.0", &store::Descriptor { digest: offer.digest, len });
+        }
+        let mut payloads = Vec::new();
+        for name in made.store.repositories().unwrap() {
+            for tag in made.store.tags(&name).unwrap() {
+                let image = made.store.resolve_tag(&name, &tag).unwrap().unwrap();
+                let digest: Digest = image.digest().to_string().parse().unwrap();
+                let signature = SignatureImage::new(key, &name, &digest);
+                payloads.push(Digest::of(&signature.payload).to_string());
+                let (tag, manifest) = put_signature(&made.store, &digest, &signature);
+                made.store.tag(&name, &tag, &manifest).unwrap();
+            }
+        }
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&seen);
+        let note = move |request: Request, next: Next| {
+            noted.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+            next.run(request)
+        };
+        let routes = factory_server::routes(factory.clone(), Site::default());
+        let routes = routes.layer(axum::middleware::from_fn(note));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { host, seen, payloads }
+    }
+}
