@@ -69,13 +69,41 @@ pub enum Error {
         /// The version asked about.
         version: semver::Version,
     },
-    /// A hard link leads to no regular file of its layer.
-    #[error("`{path}` is a hard link to `{target}`, which is not a regular file of the same layer")]
+    /// A hard link leads to no file.
+    #[error("`{path}` is a hard link to `{target}`, which is no file of its layer or of one below")]
     HardLink {
         /// The link.
         path: TreePath,
         /// Where it leads.
         target: TreePath,
+    },
+    /// Two entries of a layer lie at one place.
+    #[error("`{path}` lies at `{place}`, over a symbolic link of a lower layer, and so does another entry")]
+    Twice {
+        /// The entry.
+        path: TreePath,
+        /// Where it lies.
+        place: TreePath,
+    },
+    /// The way to an entry leads over too many symbolic links, or in a circle.
+    #[error("more than {max} symbolic links lead on from `{path}`")]
+    TooManyLinks {
+        /// The last of them.
+        path: TreePath,
+        /// The limit.
+        max: usize,
+    },
+    /// The layers have more entries than those of any image.
+    #[error("the layers have more than {max} entries")]
+    TooManyEntries {
+        /// The limit.
+        max: usize,
+    },
+    /// The names and attributes of the layers are longer than those of any image.
+    #[error("the layers have more than {max} bytes of names and attributes")]
+    TooMuchText {
+        /// The limit.
+        max: u64,
     },
     /// An entry cannot be where it is.
     #[error(transparent)]

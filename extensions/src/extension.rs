@@ -2,7 +2,6 @@
 
 use extent::{Blobs, Kind, Node, Tree, TreePath, read_all};
 
-use crate::inodes::flatten;
 use crate::manifest::MANIFEST_LEN_MAX;
 use crate::{Error, Manifest};
 
@@ -21,15 +20,14 @@ pub struct Extension {
 }
 
 impl Extension {
-    /// The extension that the `layers` of an image make, the lowest first.
+    /// The extension in `image`, the tree of an image.
     ///
-    /// Layers are flattened with their whiteouts. The image must have the file `manifest.yaml` and the directory
-    /// `rootfs` and nothing else. Only the manifest is read.
+    /// The image must have the file `manifest.yaml` and the directory `rootfs` and nothing else. Only the manifest is
+    /// read.
     ///
     /// # Errors
-    /// `Missing`, `Unexpected`, `HardLink`, `Tree`, `Content`, and those of [`Manifest::parse`].
-    pub fn from_layers(layers: Vec<Tree>, blobs: &dyn Blobs) -> Result<Self, Error> {
-        let image = flatten(layers)?;
+    /// `Missing`, `Unexpected`, `Content`, and those of [`Manifest::parse`].
+    pub fn from_image(image: &Tree, blobs: &dyn Blobs) -> Result<Self, Error> {
         for (path, _) in image.children(&TreePath::root()) {
             if !matches!(path.as_str(), MANIFEST | ROOTFS) {
                 return Err(Error::Unexpected { name: path.as_str().to_owned() });
@@ -42,7 +40,7 @@ impl Extension {
         let manifest = read_all(manifest, blobs, MANIFEST_LEN_MAX)
             .map_err(|source| Error::Content { path: MANIFEST.to_owned(), source })?;
         let manifest = Manifest::parse(&manifest)?;
-        Ok(Self { manifest, rootfs: below(&image, ROOTFS)? })
+        Ok(Self { manifest, rootfs: below(image, ROOTFS)? })
     }
 }
 
@@ -90,13 +88,13 @@ mod tests {
         tree
     }
 
-    fn from(layers: Vec<Tree>) -> Result<Extension, Error> {
-        Extension::from_layers(layers, &HashMap::<Digest, Bytes>::new())
+    fn from(image: &Tree) -> Result<Extension, Error> {
+        Extension::from_image(image, &HashMap::<Digest, Bytes>::new())
     }
 
     #[test]
     fn an_image_is_a_manifest_and_a_root() {
-        let extension = from(vec![image()]).unwrap();
+        let extension = from(&image()).unwrap();
         assert_eq!((extension.manifest.name.as_str(), extension.manifest.version.as_str()), ("x", "1"));
         let paths: Vec<_> = extension.rootfs.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(
@@ -104,8 +102,8 @@ mod tests {
             ["", "usr", "usr/local", "usr/local/bin", "usr/local/bin/alias", "usr/local/bin/tool"]
         );
         assert_eq!(extension.rootfs.get(&TreePath::root()).unwrap().mode, 0o711);
-        let tool = extension.rootfs.get(&TreePath::parse("usr/local/bin/tool").unwrap()).unwrap();
-        assert_eq!(tool.kind, Kind::HardLink(TreePath::parse("usr/local/bin/alias").unwrap()));
+        let alias = extension.rootfs.get(&TreePath::parse("usr/local/bin/alias").unwrap()).unwrap();
+        assert_eq!(alias.kind, Kind::HardLink(TreePath::parse("usr/local/bin/tool").unwrap()));
     }
 
     #[test]
@@ -113,7 +111,7 @@ mod tests {
         let mut image = image();
         let link = Node::new(Kind::HardLink(TreePath::parse("manifest.yaml").unwrap()), 0o644);
         image.insert(TreePath::parse("rootfs/about").unwrap(), link).unwrap();
-        let extension = from(vec![image]).unwrap();
+        let extension = from(&image).unwrap();
         assert_eq!(extension.rootfs.content("about"), Some(&ExtentMap::inline(MANIFEST_YAML)));
         assert!(matches!(
             extension.rootfs.get(&TreePath::parse("about").unwrap()).unwrap().kind,
@@ -126,7 +124,7 @@ mod tests {
         let with = |change: &dyn Fn(&mut Tree)| {
             let mut tree = image();
             change(&mut tree);
-            from(vec![tree]).unwrap_err()
+            from(&tree).unwrap_err()
         };
         let path = |text| TreePath::parse(text).unwrap();
         let error = with(&|tree| drop(tree.remove(&path("manifest.yaml"))));
@@ -145,15 +143,5 @@ mod tests {
         let elsewhere = ExtentMap::blob(Digest::of(b"gone"), 0, 10);
         let error = with(&|tree| tree.file("manifest.yaml", elsewhere.clone(), 0o644).unwrap());
         assert!(matches!(error, Error::Content { .. }));
-    }
-
-    #[test]
-    fn a_layer_may_take_away_what_would_be_too_much() {
-        let mut lower = image();
-        lower.file("build.log", vec![], 0o644).unwrap();
-        let mut upper = Tree::new();
-        upper.file(".wh.build.log", vec![], 0o644).unwrap();
-        assert!(from(vec![lower.clone()]).is_err());
-        assert!(from(vec![lower, upper]).is_ok());
     }
 }

@@ -9,13 +9,6 @@ use extent::{Kind, Node, Tree, TreePath};
 
 use crate::Error;
 
-/// What precedes the name of an entry that a layer removes.
-const WHITEOUT: &str = ".wh.";
-/// The name that removes all that lower layers have in its directory.
-const OPAQUE: &str = ".wh..wh..opq";
-/// What the names begin with that AUFS keeps for itself.
-const AUFS: &str = ".wh..wh.";
-
 /// Lays `trees` one over the other: later entries replace earlier ones, directories join, and a file stays with
 /// those of its hard links that are not replaced.
 ///
@@ -24,33 +17,7 @@ const AUFS: &str = ".wh..wh.";
 pub fn union(trees: impl IntoIterator<Item = Tree>) -> Result<Tree, Error> {
     let mut inodes = Inodes::new();
     for tree in trees {
-        inodes.lay(&tree, |_| true)?;
-    }
-    inodes.into_tree()
-}
-
-/// Lays the `layers` of an image one over the other, the lowest first, and takes away what they white out.
-///
-/// Source: OCI image specification 1.1, layer, "Whiteouts".
-pub(crate) fn flatten(layers: Vec<Tree>) -> Result<Tree, Error> {
-    let mut inodes = Inodes::new();
-    for layer in layers {
-        // Whiteouts concern lower layers only, wherever in the layer they stand.
-        for (path, _) in layer.iter() {
-            let parent = path.parent().unwrap_or(TreePath::root());
-            if path.name() == OPAQUE {
-                inodes.remove_below(&parent);
-            } else if let Some(name) = path.name().strip_prefix(WHITEOUT)
-                && !path.name().starts_with(AUFS)
-            {
-                let removed = TreePath::parse(&format!("{parent}/{name}"))?;
-                // `.wh.` alone names nothing; taken for its directory it would remove that.
-                if removed.parent().as_ref() == Some(&parent) && !name.is_empty() {
-                    inodes.remove(&removed);
-                }
-            }
-        }
-        inodes.lay(&layer, |path| !path.as_str().split('/').any(|name| name.starts_with(WHITEOUT)))?;
+        inodes.lay(&tree)?;
     }
     inodes.into_tree()
 }
@@ -72,37 +39,50 @@ impl Inodes {
 
     pub fn of(tree: &Tree) -> Result<Self, Error> {
         let mut inodes = Self::new();
-        inodes.lay(tree, |_| true)?;
+        inodes.lay(tree)?;
         Ok(inodes)
     }
 
-    /// Lays what `wanted` says of `tree` over what is there.
-    fn lay(&mut self, tree: &Tree, wanted: impl Fn(&TreePath) -> bool) -> Result<(), Error> {
-        // The files first, whether or not their own names are wanted: a link may be in front of them.
-        let mut files = BTreeMap::new();
+    /// Lays `tree` over what is there.
+    fn lay(&mut self, tree: &Tree) -> Result<(), Error> {
+        let files = self.files(tree);
         for (path, node) in tree.iter() {
-            if let Kind::File(_) = node.kind {
-                files.insert(path, self.inodes.len());
-                self.inodes.push(node.clone());
-            }
-        }
-        for (path, node) in tree.iter().filter(|(path, _)| wanted(path)) {
             let inode = match &node.kind {
                 Kind::File(_) => files[path],
                 Kind::HardLink(target) => *files
                     .get(target)
                     .ok_or_else(|| Error::HardLink { path: path.clone(), target: target.clone() })?,
-                _ => {
-                    self.inodes.push(node.clone());
-                    self.inodes.len() - 1
-                }
+                _ => self.new_inode(node.clone()),
             };
-            if node.kind != Kind::Directory {
-                self.remove(path);
-            }
-            self.names.insert(path.clone(), inode);
+            self.put(path.clone(), inode);
         }
         Ok(())
+    }
+
+    /// Takes in the files of `tree`, without names yet: a link may be in front of its file.
+    pub fn files<'a>(&mut self, tree: &'a Tree) -> BTreeMap<&'a TreePath, usize> {
+        let files = tree.iter().filter(|(_, node)| matches!(node.kind, Kind::File(_)));
+        files.map(|(path, node)| (path, self.new_inode(node.clone()))).collect()
+    }
+
+    /// An inode without a name.
+    pub fn new_inode(&mut self, node: Node) -> usize {
+        self.inodes.push(node);
+        self.inodes.len() - 1
+    }
+
+    /// Names `inode` by `path`, in place of what is there; a directory keeps what a directory there has.
+    pub fn put(&mut self, path: TreePath, inode: usize) {
+        let directory = |node: Option<&Node>| matches!(node, Some(Node { kind: Kind::Directory, .. }));
+        if !directory(self.inodes.get(inode)) || !directory(self.get(&path)) {
+            self.remove(&path);
+        }
+        self.names.insert(path, inode);
+    }
+
+    /// The inode that the name at `path` leads to.
+    pub fn inode(&self, path: &TreePath) -> Option<usize> {
+        self.names.get(path).copied()
     }
 
     /// Takes away the name at `path` and all below it; the root stays.
@@ -113,7 +93,8 @@ impl Inodes {
         }
     }
 
-    fn remove_below(&mut self, path: &TreePath) {
+    /// Takes away all below `path`.
+    pub fn remove_below(&mut self, path: &TreePath) {
         let within = self.names.range(path..).map(|(name, _)| name).take_while(|name| name.is_within(path));
         let below: Vec<TreePath> = within.filter(|name| *name != path).cloned().collect();
         for name in below {
@@ -183,9 +164,6 @@ mod tests {
         TreePath::parse(text).unwrap()
     }
 
-    /// What is tested, layers, and what they make.
-    type Row<'a> = (&'a str, &'a [&'a [&'a str]], &'a [&'a str]);
-
     /// A tree of files: `name=content`, links `name>target`, directories `name/`.
     fn tree(entries: &[&str]) -> Tree {
         let mut tree = Tree::new();
@@ -199,47 +177,6 @@ mod tests {
             }
         }
         tree
-    }
-
-    #[test]
-    fn later_layers_replace_and_white_out_earlier_ones() {
-        let rows: &[Row<'_>] = &[
-            ("replace", &[&["a=1", "b=1"], &["a=2"]], &["a=2", "b=1"]),
-            ("white out a file", &[&["d/a=1", "d/b=1"], &["d/.wh.a="]], &["d/b=1"]),
-            ("white out a directory", &[&["d/e/a=1"], &["d/.wh.e="]], &["d"]),
-            ("white out what is not there", &[&["a=1"], &[".wh.b="]], &["a=1"]),
-            ("only lower layers", &[&["d/a=1"], &["d/.wh.a=", "d/a=2"]], &["d/a=2"]),
-            ("opaque", &[&["d/a=1", "d/e/b=1"], &["d/.wh..wh..opq=", "d/c=2"]], &["d/c=2"]),
-            ("opaque root", &[&["a=1", "d/b=1"], &[".wh..wh..opq=", "c=2"]], &["c=2"]),
-            ("AUFS' own", &[&["a=1"], &[".wh..wh.plnk/x=", ".wh..wh.aufs="]], &["a=1"]),
-            ("an empty name", &[&["d/a=1"], &["d/.wh.="]], &["d/a=1"]),
-            ("a file for a directory", &[&["d/a=1"], &["d=2"]], &["d=2"]),
-            ("a directory for a file", &[&["d=1"], &["d/a=2"]], &["d/a=2"]),
-            ("back again", &[&["a=1"], &[".wh.a="], &["a=3"]], &["a=3"]),
-        ];
-        for (what, layers, wanted) in rows {
-            let layers = layers.iter().map(|entries| tree(entries)).collect();
-            assert_eq!(flatten(layers).unwrap(), tree(wanted), "{what}");
-        }
-    }
-
-    #[test]
-    fn a_file_stays_with_the_links_that_are_left() {
-        let rows: &[Row<'_>] = &[
-            ("all stay", &[&["b=1", "a>b", "c>b"]], &["a=1", "b>a", "c>a"]),
-            ("holder replaced", &[&["a=1", "b>a", "c>a"], &["a=2"]], &["a=2", "b=1", "c>b"]),
-            ("holder whited out", &[&["a=1", "b>a"], &[".wh.a="]], &["b=1"]),
-            ("holder's directory whited out", &[&["d/a=1", "b>d/a"], &[".wh.d="]], &["b=1"]),
-            ("link replaced", &[&["a=1", "b>a"], &["b=2"]], &["a=1", "b=2"]),
-        ];
-        for (what, layers, wanted) in rows {
-            let layers = layers.iter().map(|entries| tree(entries)).collect();
-            assert_eq!(flatten(layers).unwrap(), tree(wanted), "{what}");
-        }
-        let dangling = vec![tree(&["a=1"]), tree(&["b>a"])];
-        assert!(matches!(flatten(dangling), Err(Error::HardLink { .. })), "links stay in their layer");
-        let escaping = vec![tree(&["d/.wh...="])];
-        assert!(matches!(flatten(escaping), Err(Error::Tree(_))), "`..` is not whited out");
     }
 
     #[test]

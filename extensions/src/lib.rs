@@ -4,8 +4,8 @@
 //! modules together with those of the base. Pulls nothing, keeps nothing and makes no squashfs: bytes are looked
 //! up with [`extent::Blobs`], and who has a store remembers what is derived. One tool is run, `depmod`.
 //!
-//!   layers ──▶ [Extension] ──▶ [Parts] ─┬─▶ microcode ──▶ kernel/x86/microcode/*.bin, in front of the base
-//!    (trees)   manifest        split    ├─▶ firmware  ──▶ usr/lib/firmware in the initramfs
+//!   [Stack] ──▶ [Extension] ──▶ [Parts] ─┬─▶ microcode ──▶ kernel/x86/microcode/*.bin, in front of the base
+//!   of layers   manifest       split    ├─▶ firmware  ──▶ usr/lib/firmware in the initramfs
 //!              rootfs                   ├─▶ layer     ──▶ N.sqsh, listed by extensions.yaml
 //!                                       └─▶ layer     ──▶ modules.dep.sqsh, with the modules of the base
 //!
@@ -21,6 +21,7 @@ mod microcode;
 mod modules;
 mod parts;
 mod range;
+mod stack;
 mod virtuals;
 
 pub use error::Error;
@@ -32,4 +33,5 @@ pub use manifest::{MANIFEST_VERSION, Manifest};
 pub use modules::modules_dep;
 pub use parts::{Parts, Paths};
 pub use range::Range;
+pub use stack::Stack;
 pub use virtuals::{embedded_config, schematic};

@@ -57,6 +57,9 @@ pub struct Parts {
 impl Extension {
     /// Splits the extension.
     ///
+    /// What is neither file, directory nor link, a device say, becomes an empty file, as the reference has it: the
+    /// layer lies over the root of the machine, where a device would be one.
+    ///
     /// Microcode is gone from the rest, firmware is moved. A hard link whose file goes another way becomes a copy
     /// of it; symbolic links stay links. All belongs to root, and of extended attributes only
     /// `security.selinux` and `security.capability` are kept.
@@ -72,6 +75,9 @@ impl Extension {
         layer.change(|node| {
             (node.uid, node.gid) = (0, 0);
             node.xattrs.retain(|name, _| XATTRS.contains(&name.as_str()));
+            if is_special(&node.kind) {
+                node.kind = Kind::File(ExtentMap::new());
+            }
             if node.kind == Kind::Directory {
                 node.mode |= 0o700;
             }
@@ -99,6 +105,11 @@ impl Extension {
         let layer = layer.into_tree()?;
         Ok(Parts { manifest, intel_ucode, amd_ucode, firmware, layer, module_releases })
     }
+}
+
+/// Whether it is a device, a pipe or a socket.
+fn is_special(kind: &Kind) -> bool {
+    !matches!(kind, Kind::File(_) | Kind::HardLink(_) | Kind::Directory | Kind::Symlink(_))
 }
 
 /// Whether `path` is a directory without entries.
@@ -238,6 +249,23 @@ mod tests {
         assert_eq!((node.uid, node.gid, node.mode), (0, 0, 0o666));
         assert_eq!(node.xattrs.keys().collect::<Vec<_>>(), ["security.capability", "security.selinux"]);
         assert_eq!(parts.layer.get(&path("etc")).unwrap().mode, 0o755, "root can always enter");
+    }
+
+    #[test]
+    fn devices_become_empty_files() {
+        let mut extension = extension(&["dev/x"]);
+        let whiteout = Kind::CharDevice { major: 0, minor: 0 };
+        for (i, kind) in [whiteout, Kind::BlockDevice { major: 8, minor: 0 }, Kind::Fifo, Kind::Socket]
+            .into_iter()
+            .enumerate()
+        {
+            extension.rootfs.insert(path(&format!("dev/{i}")), Node::new(kind, 0o4666)).unwrap();
+        }
+        let parts = extension.split(&Paths::merged_usr()).unwrap();
+        for i in 0..4 {
+            let node = parts.layer.get(&path(&format!("dev/{i}"))).unwrap();
+            assert_eq!((&node.kind, node.mode), (&Kind::File(ExtentMap::new()), 0o4666));
+        }
     }
 
     #[test]

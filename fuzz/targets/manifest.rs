@@ -13,5 +13,5 @@ fuzz_target!(|yaml: &[u8]| {
     let mut layer = Tree::new();
     layer.file("manifest.yaml", yaml.to_vec(), 0o644).expect("a path");
     layer.directory("rootfs/usr", 0o755).expect("a path");
-    let _ = Extension::from_layers(vec![layer], &HashMap::new());
+    let _ = Extension::from_image(&layer, &HashMap::new());
 });

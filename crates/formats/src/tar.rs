@@ -2,7 +2,7 @@
 //!
 //! Reads old, ustar, GNU and PAX archives as they come and writes ustar with PAX headers where they are
 //! needed. Does not know compression, sparse files, multiple volumes or the times of single entries, and
-//! gives whiteouts no meaning.
+//! gives whiteouts no meaning: the `extensions` room does.
 //!
 //!   0        512                                      every part padded with zeros to 512
 //!   │ header │ data … │ PAX header │ records │ header │ data … │ … │ 1024 zeros
@@ -12,10 +12,11 @@
 
 use extent::{TreeError, TreePath};
 
+mod extended;
 mod read;
 mod write;
 
-pub use read::read;
+pub use read::{Layer, layer, read};
 pub use write::archive;
 
 /// What every part begins at a multiple of.
@@ -92,6 +93,20 @@ pub enum Error {
         path: TreePath,
         /// Where it leads.
         target: TreePath,
+    },
+    /// A hard link leads to a file behind it, or in a lower layer: nobody can say which.
+    #[error("`{path}` is behind a hard link to it")]
+    LinkedBefore {
+        /// The entry.
+        path: TreePath,
+    },
+    /// Directories lie deeper in one another than those of any image.
+    #[error("`{path}` lies more than {max} directories deep")]
+    TooDeep {
+        /// The beginning of the path.
+        path: String,
+        /// The limit.
+        max: usize,
     },
     /// The archive has more entries than any image.
     #[error("the archive has more than {max} entries")]

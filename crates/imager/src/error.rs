@@ -194,8 +194,32 @@ pub enum Error {
         /// What is wrong with it.
         source: formats::tar::Error,
     },
-    /// A layer that unpacks to more than any image has.
-    #[error("layer `{digest}` has more than {max} bytes")]
+    /// Layers that do not fit on one another.
+    #[error("the layers of image `{image}` make no tree")]
+    Layers {
+        /// The image.
+        image: String,
+        /// What is wrong with them.
+        source: extensions::Error,
+    },
+    /// An image of more layers than are read.
+    #[error("image `{image}` has more than {max} layers")]
+    TooManyLayers {
+        /// The image.
+        image: String,
+        /// The limit.
+        max: usize,
+    },
+    /// A layer that does not unpack as its media type says.
+    #[error("layer `{digest}` does not unpack")]
+    LayerPacking {
+        /// The layer.
+        digest: Digest,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A layer that unpacks to more than is taken: of any layer, of one that is packed so well, or of all of an image.
+    #[error("layer `{digest}` unpacks to more than the {max} bytes that are taken")]
     LayerTooLarge {
         /// The layer.
         digest: Digest,
@@ -384,11 +408,18 @@ impl Error {
             },
             Self::Unverified { .. } => Kind::Upstream,
             Self::Scratch { source } => io_kind(source),
+            // What a decoder says is about the layer, unless the store speaks through it.
+            Self::LayerPacking { source, .. } => match io_kind(source) {
+                Kind::Io if of_store(source).is_none() => Kind::Source,
+                kind => kind,
+            },
             Self::Document { .. }
             | Self::DiffIds { .. }
             | Self::ImageDigest { .. }
             | Self::LayerMediaType { .. }
             | Self::Layer { .. }
+            | Self::Layers { .. }
+            | Self::TooManyLayers { .. }
             | Self::LayerTooLarge { .. }
             | Self::MissingFile { .. }
             | Self::CatalogueFile { .. }
@@ -443,7 +474,7 @@ fn store_kind(error: &store::Error) -> Kind {
 
 fn io_kind(error: &io::Error) -> Kind {
     // The store speaks through readers, too.
-    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<store::Error>()) {
+    if let Some(error) = of_store(error) {
         return store_kind(error);
     }
     match error.kind() {
@@ -452,6 +483,10 @@ fn io_kind(error: &io::Error) -> Kind {
         }
         _ => Kind::Io,
     }
+}
+
+fn of_store(error: &io::Error) -> Option<&store::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<store::Error>())
 }
 
 /// The kind of the failure to read or write that lies behind `error`, if one does.

@@ -3,22 +3,37 @@
 //! Headers are decoded by the `tar` crate. The walk is ours: it needs the offset of every file's data, bounds
 //! on what is kept in memory, and PAX records with newlines in them, which extended attributes have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read};
 
 use ::tar::{EntryType, Header};
 use extent::{Digest, ExtentMap, Kind, Node, Tree, TreePath};
 
-use super::{BLOCK_LEN, Error, XATTR_PREFIX};
+use super::extended::{Extension, long};
+use super::{BLOCK_LEN, Error};
 
 /// The most entries of an archive: several times those of the largest distribution images.
-const ENTRIES_MAX: usize = 1 << 20;
+const ENTRIES_MAX: usize = 1_000_000;
+/// The most directories in one another. Trees of packages within packages have sixty; a reader that walks a tree
+/// by calling itself still can.
+const DEPTH_MAX: usize = 256;
 /// The most bytes of names, targets and attributes of an archive, which are kept in memory.
 const TEXT_LEN_MAX: u64 = 256 << 20;
+/// What an entry takes in memory beside its texts, about.
+pub(super) const NODE_LEN: u64 = 256;
 /// The longest PAX header or GNU long name: an extended attribute has at most 64 KiB (`XATTR_SIZE_MAX`).
 const EXTENSION_LEN_MAX: u64 = 1 << 20;
 /// The longest target of a symbolic link: `PATH_MAX` without its NUL.
 const TARGET_LEN_MAX: usize = 4095;
+
+/// What the archive of a layer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The entries, whiteouts among them. A hard link to a path that is not here is one to a file of a layer below.
+    pub tree: Tree,
+    /// Directories of `tree` that only hold others: the archive does not state them, and a layer below may.
+    pub implied: BTreeSet<TreePath>,
+}
 
 /// The tree that the archive `input` describes, its files being ranges of `blob`, whose bytes `input` gives.
 ///
@@ -28,14 +43,34 @@ const TARGET_LEN_MAX: usize = 4095;
 /// # Errors
 /// All of [`Error`] but those of writing.
 pub fn read(input: impl Read, blob: Digest) -> Result<Tree, Error> {
+    let Layer { tree, .. } = layer(input, blob)?;
+    for (path, node) in tree.iter() {
+        if let Kind::HardLink(target) = &node.kind
+            && tree.get(target).is_none()
+        {
+            return Err(Error::HardLink { path: path.clone(), target: target.clone() });
+        }
+    }
+    Ok(tree)
+}
+
+/// The layer that the archive `input` describes: as [`read`] has it, but that hard links may lead out of it.
+///
+/// # Errors
+/// As [`read`]. A hard link to a file behind it is refused here too: it could mean the file of a lower layer.
+pub fn layer(input: impl Read, blob: Digest) -> Result<Layer, Error> {
     let mut archive = Archive { input: io::BufReader::with_capacity(256 << 10, input), offset: 0 };
-    let mut tree = Tree::new();
-    let mut entries = 0;
-    let mut text_len = 0;
+    let mut tree = Growing {
+        layer: Layer { tree: Tree::new(), implied: BTreeSet::from([TreePath::root()]) },
+        outer: HashSet::new(),
+        text_len: 0,
+    };
+    let mut headers = 0;
     let mut extension = Extension::default();
     while let Some((header, offset)) = archive.header()? {
-        entries += 1;
-        if entries > ENTRIES_MAX {
+        headers += 1;
+        // An entry may have three headers of extensions.
+        if headers > 4 * ENTRIES_MAX {
             return Err(Error::TooManyEntries { max: ENTRIES_MAX });
         }
         let size = header.entry_size().map_err(|_| Error::Field { offset, field: "length" })?;
@@ -53,16 +88,64 @@ pub fn read(input: impl Read, blob: Digest) -> Result<Tree, Error> {
             EntryType::GNULongLink => extension.target = Some(long(archive.extension(size, offset)?)),
             _ => {
                 let extension = std::mem::take(&mut extension);
-                text_len += extension.len();
-                if text_len > TEXT_LEN_MAX {
-                    return Err(Error::TooMuchText { max: TEXT_LEN_MAX });
-                }
+                tree.kept(extension.text_len())?;
                 let entry = Entry { header: &header, offset, extension };
                 entry.insert(&mut tree, &mut archive, blob)?;
             }
         }
+        // Headers without an entry are kept as well.
+        if extension.text_len() > TEXT_LEN_MAX {
+            return Err(Error::TooMuchText { max: TEXT_LEN_MAX });
+        }
     }
-    Ok(tree)
+    Ok(tree.layer)
+}
+
+/// A layer being read.
+struct Growing {
+    layer: Layer,
+    /// Where hard links lead that lead out of the archive.
+    outer: HashSet<TreePath>,
+    /// Bytes of names and attributes.
+    text_len: u64,
+}
+
+impl Growing {
+    /// Counts `len` bytes that stay.
+    fn kept(&mut self, len: u64) -> Result<(), Error> {
+        self.text_len += len;
+        if self.text_len > TEXT_LEN_MAX {
+            return Err(Error::TooMuchText { max: TEXT_LEN_MAX });
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, path: TreePath, node: Node) -> Result<(), Error> {
+        if path.as_str().split('/').count() > DEPTH_MAX {
+            return Err(Error::TooDeep { path: path.as_str().chars().take(200).collect(), max: DEPTH_MAX });
+        }
+        if let Some(there) = self.layer.tree.get(&path)
+            && (there.kind != Kind::Directory || node.kind != Kind::Directory)
+        {
+            return Err(Error::Duplicate { path });
+        }
+        if self.outer.contains(&path) {
+            return Err(Error::LinkedBefore { path });
+        }
+        self.layer.implied.remove(&path);
+        let mut above = path.parent();
+        while let Some(parent) = above.filter(|parent| self.layer.tree.get(parent).is_none()) {
+            // A few bytes in an archive can imply many directories.
+            self.kept(parent.as_str().len() as u64 + NODE_LEN)?;
+            above = parent.parent();
+            self.layer.implied.insert(parent);
+        }
+        self.layer.tree.insert(path, node)?;
+        if self.layer.tree.len() > ENTRIES_MAX + 1 {
+            return Err(Error::TooManyEntries { max: ENTRIES_MAX });
+        }
+        Ok(())
+    }
 }
 
 /// An archive being read.
@@ -135,70 +218,6 @@ impl<R: Read> Archive<R> {
     }
 }
 
-/// What PAX and GNU headers say of the next entry, over what its own header says.
-#[derive(Default, PartialEq, Eq)]
-struct Extension {
-    path: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    xattrs: BTreeMap<String, Vec<u8>>,
-    sparse: bool,
-}
-
-impl Extension {
-    /// Takes over the records of a PAX header.
-    fn records(&mut self, mut data: &[u8], offset: u64) -> Result<(), Error> {
-        let wrong = || Error::Pax { offset };
-        while !data.is_empty() {
-            let (key, value, rest) = record(data).ok_or_else(wrong)?;
-            data = rest;
-            let number =
-                || std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or_else(wrong);
-            let text = || Some(value.to_vec()).filter(|text| !text.is_empty());
-            match key {
-                "path" => self.path = text(),
-                "linkpath" => self.target = text(),
-                "size" => self.size = Some(number()?),
-                "uid" => self.uid = Some(number()?),
-                "gid" => self.gid = Some(number()?),
-                _ if key.starts_with("GNU.sparse.") => self.sparse = true,
-                _ => {
-                    if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
-                        self.xattrs.insert(name.to_owned(), value.to_vec());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// How much of it is kept.
-    fn len(&self) -> u64 {
-        let texts = self.path.iter().chain(&self.target).map(Vec::len);
-        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len());
-        // What a header itself holds, without the extension.
-        texts.chain(xattrs).sum::<usize>() as u64 + 256
-    }
-}
-
-/// The first record of a PAX header, `<length> <key>=<value>\n`, and what follows it.
-fn record(data: &[u8]) -> Option<(&str, &[u8], &[u8])> {
-    let space = data.iter().take(20).position(|&byte| byte == b' ')?;
-    let len: usize = std::str::from_utf8(&data[..space]).ok()?.parse().ok()?;
-    let (record, rest) = data.split_at_checked(len)?;
-    let body = record.get(space + 1..)?.strip_suffix(b"\n")?;
-    let equals = body.iter().position(|&byte| byte == b'=')?;
-    Some((std::str::from_utf8(&body[..equals]).ok()?, &body[equals + 1..], rest))
-}
-
-/// A GNU long name ends with a NUL.
-fn long(mut name: Vec<u8>) -> Vec<u8> {
-    name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
-    name
-}
-
 /// A header with all that is said of its entry.
 struct Entry<'a> {
     header: &'a Header,
@@ -210,7 +229,7 @@ impl Entry<'_> {
     /// Puts the entry into `tree` and passes over its data.
     fn insert(
         mut self,
-        tree: &mut Tree,
+        tree: &mut Growing,
         archive: &mut Archive<impl Read>,
         blob: Digest,
     ) -> Result<(), Error> {
@@ -247,10 +266,27 @@ impl Entry<'_> {
             EntryType::Symlink => Kind::Symlink(self.symlink_target()?),
             EntryType::Link => {
                 let target = self.path(&self.target())?;
-                match tree.get(&target).map(|node| &node.kind) {
-                    Some(Kind::File(_)) => Kind::HardLink(target),
-                    Some(Kind::HardLink(file)) => Kind::HardLink(file.clone()),
-                    _ => return Err(Error::HardLink { path, target }),
+                match tree.layer.tree.get(&target) {
+                    Some(Node { kind: Kind::File(_), .. }) => Kind::HardLink(target),
+                    Some(Node { kind: Kind::HardLink(file), .. }) => Kind::HardLink(file.clone()),
+                    Some(Node { kind: Kind::Directory, .. }) => {
+                        return Err(Error::HardLink { path, target });
+                    }
+                    // Of what has no content a second name is as good as a copy.
+                    Some(other) => {
+                        let other = other.clone();
+                        tree.kept(
+                            other.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+                                as u64,
+                        )?;
+                        return tree.insert(path, other);
+                    }
+                    None if target == path => return Err(Error::HardLink { path, target }),
+                    None => {
+                        tree.kept(target.as_str().len() as u64)?;
+                        tree.outer.insert(target.clone());
+                        Kind::HardLink(target)
+                    }
                 }
             }
             EntryType::Char => {
@@ -270,14 +306,8 @@ impl Entry<'_> {
         if path == TreePath::root() && kind != Kind::Directory {
             return Err(Error::Path { path: shown() });
         }
-        if let Some(there) = tree.get(&path)
-            && (there.kind != Kind::Directory || kind != Kind::Directory)
-        {
-            return Err(Error::Duplicate { path });
-        }
         let mode = u16::try_from(mode & 0o7777).expect("twelve bits");
-        tree.insert(path, Node { kind, mode, uid, gid, xattrs: self.extension.xattrs })?;
-        Ok(())
+        tree.insert(path, Node { kind, mode, uid, gid, xattrs: self.extension.xattrs })
     }
 
     fn path(&self, name: &[u8]) -> Result<TreePath, Error> {

@@ -64,6 +64,14 @@ impl Made {
     }
 }
 
+/// A record of a PAX header: its length counts its own digits.
+fn record(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    let digits = |len: usize| len.to_string().len();
+    let len = rest.len() + digits(rest.len() + digits(rest.len()));
+    format!("{len}{rest}")
+}
+
 /// One of everything that an archive can say, names and numbers too long for ustar included.
 fn everything() -> Tree {
     let mut tree = Tree::new();
@@ -232,6 +240,16 @@ fn what_no_tree_can_hold_is_named() {
     assert!(matches!(of(start().entry("a", b'5', "", b"")), Error::Duplicate { .. }));
     assert!(tree_of(&Made::default().entry("d", b'5', "", b"").entry("d/", b'5', "", b"").end()).is_ok());
     assert!(matches!(of(start().entry("b", b'1', "missing", b"")), Error::HardLink { .. }));
+    assert!(matches!(
+        of(start().entry("d", b'5', "", b"").entry("b", b'1', "d", b"")),
+        Error::HardLink { .. }
+    ));
+    // Circles, and what could be one.
+    assert!(matches!(of(start().entry("b", b'1', "b", b"")), Error::HardLink { .. }));
+    let circle = start().entry("b", b'1', "c", b"").entry("c", b'1', "b", b"");
+    assert!(matches!(of(circle), Error::LinkedBefore { path } if path.as_str() == "c"));
+    let before = start().entry("b", b'1', "c", b"").entry("c", b'0', "", b"x");
+    assert!(matches!(of(before), Error::LinkedBefore { .. }));
     assert!(matches!(of(start().entry("b", b'V', "", b"")), Error::Kind { kind, .. } if kind == "V"));
     assert!(matches!(of(start().entry("b", b'2', "", b"")), Error::Field { field: "target", .. }));
     assert!(matches!(of(start().entry("g", b'g', "", b"10 path=x\n")), Error::Pax { offset: 1024 }));
@@ -245,6 +263,100 @@ fn what_no_tree_can_hold_is_named() {
 
     let chain = start().entry("b", b'1', "a", b"").entry("c", b'1', "b", b"").end();
     assert_eq!(tree_of(&chain).unwrap().get(&path("c")).unwrap().kind, Kind::HardLink(path("a")));
+}
+
+#[test]
+fn a_second_name_of_a_symbolic_link_is_a_copy_of_it() {
+    let made = Made::default().entry("a", b'2', "/x", b"").entry("b", b'1', "a", b"").end();
+    assert_eq!(tree_of(&made).unwrap().get(&path("b")).unwrap().kind, Kind::Symlink("/x".into()));
+}
+
+#[test]
+fn a_layer_says_what_it_states_and_what_it_links_to() {
+    let made = Made::default()
+        .entry("a/b/c", b'0', "", b"1")
+        .entry("a/", b'5', "", b"")
+        .entry("d", b'1', "usr/lower", b"")
+        .entry("e", b'1', "d", b"")
+        .end();
+    let layer = layer(&*made, Digest::of(b"")).unwrap();
+    assert_eq!(layer.implied, [TreePath::root(), path("a/b")].into());
+    for name in ["d", "e"] {
+        assert_eq!(layer.tree.get(&path(name)).unwrap().kind, Kind::HardLink(path("usr/lower")));
+    }
+    let made = Made::default().entry("./", b'5', "", b"").end();
+    assert!(super::layer(&*made, Digest::of(b"")).unwrap().implied.is_empty());
+}
+
+#[test]
+fn attributes_are_read_as_libarchive_writes_them() {
+    let of = |records: &str| {
+        let made = Made::default().entry("x", b'x', "", records.as_bytes());
+        Ok::<_, Error>(
+            tree_of(&made.entry("a", b'0', "", b"").end())?.get(&path("a")).unwrap().xattrs.clone(),
+        )
+    };
+    for value in ["bGFiZWwA", "bGFiZWwAIQ", "bGFiZWwAIQ=="] {
+        let xattrs = of(&record("LIBARCHIVE.xattr.security.selinux", value)).unwrap();
+        assert!(xattrs["security.selinux"].starts_with(b"label\0"), "{value}");
+    }
+    assert_eq!(of(&record("LIBARCHIVE.xattr.user.a%3Db", "")).unwrap()["user.a=b"], b"");
+    // The plain form is the better one, wherever it stands.
+    let both = [record("LIBARCHIVE.xattr.user.x", "YQ"), record("SCHILY.xattr.user.x", "b")];
+    for records in [both.concat(), [&*both[1], &*both[0]].concat()] {
+        assert_eq!(of(&records).unwrap()["user.x"], b"b");
+    }
+    for (key, value) in [("user.x", "*"), ("user.%3", "YQ"), ("user.%zz", "YQ"), ("user.%ff", "YQ")] {
+        let error = of(&record(&format!("LIBARCHIVE.xattr.{key}"), value)).unwrap_err();
+        assert!(matches!(error, Error::Pax { .. }), "{key} {value}");
+    }
+}
+
+/// Archives larger than memory should hold, as a reader of them.
+fn endless(count: usize, each: impl Fn(usize) -> Vec<u8>) -> impl std::io::Read {
+    struct Parts<F>(std::ops::Range<usize>, F, std::io::Cursor<Vec<u8>>);
+    impl<F: Fn(usize) -> Vec<u8>> std::io::Read for Parts<F> {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            if self.2.position() == self.2.get_ref().len() as u64 {
+                let Some(next) = self.0.next() else { return Ok(0) };
+                self.2 = std::io::Cursor::new((self.1)(next));
+            }
+            self.2.read(buf)
+        }
+    }
+    Parts(0..count, each, std::io::Cursor::default())
+}
+
+#[test]
+fn archives_that_would_fill_memory_are_refused() {
+    let of = |archive: &mut dyn std::io::Read| read(archive, Digest::of(b"")).unwrap_err();
+    let mut many = endless(1_000_001, |i| Made::default().entry(&i.to_string(), b'5', "", b"").0);
+    assert!(matches!(of(&mut many), Error::TooManyEntries { max: 1_000_000 }));
+    // A few bytes that imply many directories.
+    let deep = |i: usize| Made::default().entry(&format!("{i}/{}x", "a/".repeat(40)), b'0', "", b"").0;
+    assert!(matches!(
+        of(&mut endless(30_000, deep)),
+        Error::TooManyEntries { .. } | Error::TooMuchText { .. }
+    ));
+    // Headers for an entry that never comes.
+    let value = "x".repeat(500_000);
+    let headers = |i: usize| {
+        let record = record(&format!("SCHILY.xattr.user.{i}"), &value);
+        Made::default().entry("x", b'x', "", record.as_bytes()).0
+    };
+    assert!(matches!(of(&mut endless(1000, headers)), Error::TooMuchText { .. }));
+    // Names, and the depth that they say.
+    let named = |name: &str| {
+        let record = record("path", name);
+        Made::default().entry("x", b'x', "", record.as_bytes()).entry("a", b'0', "", b"").end()
+    };
+    assert!(tree_of(&named(&"n".repeat(255))).is_ok());
+    let error = tree_of(&named(&"n".repeat(300))).unwrap_err();
+    assert!(matches!(error, Error::Tree(TreeError::PathTooLong { max: 255, .. })));
+    assert!(tree_of(&named(&"a/".repeat(256))).is_ok());
+    assert!(matches!(tree_of(&named(&"a/".repeat(257))).unwrap_err(), Error::TooDeep { max: 256, .. }));
+    let error = tree_of(&named(&"a/".repeat(5000))).unwrap_err();
+    assert!(matches!(error, Error::Tree(TreeError::PathTooLong { max: 4096, .. })));
 }
 
 #[test]

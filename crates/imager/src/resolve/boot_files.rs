@@ -7,7 +7,8 @@ use formats::{linux, zstd};
 use serde::{Deserialize, Serialize};
 use store::{Descriptor, Store};
 
-use super::image::{Bytes, Image};
+use super::image::Image;
+use super::layers::Bytes;
 use crate::lock::BootFiles;
 use crate::{Arch, Error};
 
@@ -18,16 +19,16 @@ const STUB_LEN_MAX: u64 = 4 << 20;
 
 /// The boot files of `image` for `arch`, each a blob of its own from now on.
 pub(super) fn boot_files(store: &Store, image: &Image, arch: Arch) -> Result<BootFiles, Error> {
-    let files: Files = store.derive(&format!("boot-files-{arch}"), 1, &[image.manifest], || {
-        let layers = image.layers(store)?;
+    let files: Files = store.derive(&format!("boot-files-{arch}"), 2, &[image.manifest], || {
+        let tree = image.tree(store)?;
         // One image for all architectures may be made of some.
         let dir = TreePath::parse(&format!("usr/install/{arch}"))?;
-        if layers.iter().all(|layer| layer.get(&dir).is_none()) {
+        if tree.get(&dir).is_none() {
             return Err(Error::NoPlatform { image: image.name.clone(), arch });
         }
         let path = |name: &str| format!("usr/install/{arch}/{name}");
-        let required = |name| take(store, image, &layers, &path(name));
-        let optional = |name| match take(store, image, &layers, &path(name)) {
+        let required = |name| take(store, image, &tree, &path(name));
+        let optional = |name| match take(store, image, &tree, &path(name)) {
             Err(Error::MissingFile { .. }) => Ok(None),
             taken => taken.map(Some),
         };
@@ -57,8 +58,8 @@ struct Files {
     systemd_boot: Option<Descriptor>,
 }
 
-fn take(store: &Store, image: &Image, layers: &[Tree], path: &str) -> Result<Descriptor, Error> {
-    let content = image.file(layers, path)?;
+fn take(store: &Store, image: &Image, tree: &Tree, path: &str) -> Result<Descriptor, Error> {
+    let content = image.file(tree, path)?;
     Ok(store.put(Bytes::new(content.clone(), store))?)
 }
 

@@ -70,9 +70,9 @@ const ALIASES: [(&str, &str); 11] = [
 impl Catalogue {
     /// Reads the catalogue image, which is from `place`.
     pub fn read(store: &Store, image: &Image, place: Place) -> Result<Self, Error> {
-        let layers = image.layers(store)?;
+        let tree = image.tree(store)?;
         let text = |path| -> Result<String, Error> {
-            let bytes = read_all(image.file(&layers, path)?, store, FILE_LEN_MAX).map_err(|source| {
+            let bytes = read_all(image.file(&tree, path)?, store, FILE_LEN_MAX).map_err(|source| {
                 Error::CatalogueFile { image: image.name.clone(), path, source: source.into() }
             })?;
             String::from_utf8(bytes).map_err(|source| Error::CatalogueFile {

@@ -15,7 +15,8 @@ use formats::{cpio, squashfs, zstd};
 use serde::{Deserialize, Serialize};
 use store::{Descriptor, Store};
 
-use super::image::{Bytes, Image};
+use super::image::Image;
+use super::layers::Bytes;
 use crate::lock::LockedExtension;
 use crate::plan::{EPOCH, squashfs_options};
 use crate::{Error, Quirks};
@@ -33,9 +34,9 @@ pub(super) fn extension(
     // What else decides the parts: where firmware lies, and how layers are compressed.
     let layout = if quirks.is_merged_usr() { "merged" } else { "split" };
     let codec = if quirks.reads_zstd() { "zstd" } else { "xz" };
-    let parts: Parts = store.derive(&format!("extension-{layout}-{codec}"), 2, &[image.manifest], || {
+    let parts: Parts = store.derive(&format!("extension-{layout}-{codec}"), 3, &[image.manifest], || {
         let failed = damaged(name);
-        let extension = Extension::from_layers(image.layers(store)?, store).map_err(&failed)?;
+        let extension = Extension::from_image(&image.tree(store)?, store).map_err(&failed)?;
         let parts = extension.split(&paths(quirks)).map_err(&failed)?;
         Ok::<_, Error>(Parts {
             layer: squashed(store, &parts.layer, quirks)?,

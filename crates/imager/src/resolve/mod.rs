@@ -9,6 +9,7 @@ mod catalogue;
 mod extension;
 mod image;
 mod installer;
+mod layers;
 pub(crate) mod memory;
 mod modules;
 mod overlays;

@@ -56,6 +56,6 @@ struct Index {
 fn split(store: &Store, locked: &LockedExtension, arch: Arch, quirks: Quirks) -> Result<Parts, Error> {
     let image = Image::open(store, &locked.name, locked.image, arch)?;
     let failed = damaged(&locked.name);
-    let extension = Extension::from_layers(image.layers(store)?, store).map_err(&failed)?;
+    let extension = Extension::from_image(&image.tree(store)?, store).map_err(&failed)?;
     extension.split(&paths(quirks)).map_err(&failed)
 }

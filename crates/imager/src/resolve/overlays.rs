@@ -45,10 +45,10 @@ struct Entry {
 
 /// The overlays in the catalogue image, in its order.
 pub(super) fn overlays(store: &Store, image: &Image) -> Result<Vec<OverlayOffer>, Error> {
-    let layers = image.layers(store)?;
+    let tree = image.tree(store)?;
     let wrong = |source| Error::CatalogueFile { image: image.name.clone(), path: FILE, source };
     let bytes =
-        read_all(image.file(&layers, FILE)?, store, FILE_LEN_MAX).map_err(|error| wrong(error.into()))?;
+        read_all(image.file(&tree, FILE)?, store, FILE_LEN_MAX).map_err(|error| wrong(error.into()))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| wrong(error.into()))?;
     let catalogue: Catalogue = serde_saphyr::from_str(text).map_err(|error| wrong(error.into()))?;
     let offers = catalogue.overlays.into_iter().map(|Entry { name, image, digest }| {

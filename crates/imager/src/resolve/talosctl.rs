@@ -13,14 +13,13 @@ use crate::Error;
 /// The clients by file name.
 pub(super) fn talosctl(store: &Store, image: &Image) -> Result<BTreeMap<String, ExtentMap>, Error> {
     let mut clients = BTreeMap::new();
-    for layer in image.layers(store)? {
-        for (path, _) in layer.iter() {
-            let name = path.to_string();
-            if is_client(&name)
-                && let Some(content) = layer.content(&name)
-            {
-                clients.insert(name, content.clone());
-            }
+    let tree = image.tree(store)?;
+    for (path, _) in tree.iter() {
+        let name = path.to_string();
+        if is_client(&name)
+            && let Some(content) = tree.content(&name)
+        {
+            clients.insert(name, content.clone());
         }
     }
     Ok(clients)
