@@ -3,7 +3,7 @@
 use ::store::Store;
 use anyhow::Context as _;
 use extent::Digest;
-use remote::{Client, Credentials, Described, Options, PlainHttp, Reference};
+use remote::{Client, Credentials, Described, Options, PlainHttp, Proxies, Reference};
 use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
@@ -96,6 +96,7 @@ pub fn reference(text: &str) -> anyhow::Result<Reference> {
 pub fn client(plain_http: bool) -> anyhow::Result<Client> {
     let mut options = Options::default();
     options.credentials = Credentials::from_docker().exit(Exit::Input)?;
+    options.proxies = Proxies::from_env().exit(Exit::Input)?;
     if plain_http {
         options.plain_http = PlainHttp::Always;
     }

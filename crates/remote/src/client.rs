@@ -57,7 +57,7 @@ pub(crate) enum Access {
 impl Client {
     /// A client that connects when it is asked to.
     pub fn new(options: Options) -> Self {
-        let http = Http::new(options.connect, options.stall);
+        let http = Http::new(options.connect, options.stall, options.proxies.clone());
         Self { inner: Arc::new(Inner { http, tokens: Tokens::default(), options }) }
     }
 

@@ -29,6 +29,22 @@ pub enum Error {
         /// What would be right.
         wanted: &'static str,
     },
+    /// A variable of the environment names no proxy. Its value may have a password and is not shown.
+    #[error("`{variable}` names no proxy: {wanted}")]
+    BadProxy {
+        /// The variable.
+        variable: &'static str,
+        /// What would be right.
+        wanted: &'static str,
+    },
+    /// A proxy wants a login, or another one.
+    #[error("`{at}` cannot be reached: proxy `{proxy}` wants another login, or one at all")]
+    ProxyLogin {
+        /// What was asked for.
+        at: String,
+        /// The proxy, without its login.
+        proxy: String,
+    },
     /// The machine has no certificates to judge registries by.
     #[error("no certificate authorities are installed, so nobody's certificate can be judged")]
     NoAuthorities,

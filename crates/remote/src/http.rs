@@ -10,8 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use extent::ExtentMap;
 use futures::stream::{self, TryStreamExt as _};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, LOCATION, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
+};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -25,6 +27,7 @@ use url::Url;
 
 use crate::Error;
 use crate::error::excerpt;
+use crate::proxy::{Connector, Proxies, Refusal};
 
 /// Redirects of one request. A blob has one, to where it lies; some registries have two.
 const MAX_REDIRECTS: usize = 5;
@@ -36,11 +39,12 @@ const MAX_EXPLANATION_LEN: usize = 4 << 10;
 const AGENT: &str = concat!("image-factory/", env!("CARGO_PKG_VERSION"));
 
 type SentBody = UnsyncBoxBody<Bytes, io::Error>;
-type Hyper = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, SentBody>;
+type Hyper = hyper_util::client::legacy::Client<HttpsConnector<Connector>, SentBody>;
 
 /// Connections.
 pub(crate) struct Http {
     hyper: Hyper,
+    proxies: Proxies,
     stall: Duration,
     /// Whether anybody's certificate can be judged.
     has_authorities: bool,
@@ -87,7 +91,7 @@ pub(crate) struct Received {
 }
 
 impl Http {
-    pub(crate) fn new(connect: Duration, stall: Duration) -> Self {
+    pub(crate) fn new(connect: Duration, stall: Duration, proxies: Proxies) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let has_authorities = !roots.is_empty();
@@ -101,16 +105,17 @@ impl Http {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(connect));
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
+        let builder = || {
+            let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone());
+            builder.https_or_http().enable_http1()
+        };
+        let to_proxy = builder().wrap_connector(http.clone());
+        let https = builder().wrap_connector(Connector::new(http, to_proxy, proxies.clone()));
         let hyper = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_timer(TokioTimer::new())
             .build(https);
-        Self { hyper, stall, has_authorities }
+        Self { hyper, proxies, stall, has_authorities }
     }
 
     /// The answer to `ask`, whatever its status, after redirects.
@@ -145,6 +150,13 @@ impl Http {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
+        // Over TLS the proxy has its login with the tunnel; what is sent then is for the registry.
+        let uri: Uri =
+            url.as_str().parse().map_err(|error: http::uri::InvalidUri| unreachable(error.into()))?;
+        let forwarder = self.proxies.find(&uri).filter(|_| url.scheme() == "http");
+        if let Some(authorization) = forwarder.and_then(|proxy| proxy.authorization.as_ref()) {
+            request = request.header(PROXY_AUTHORIZATION, authorization);
+        }
         match &ask.body {
             Sent::Nothing if ask.method == Method::POST || ask.method == Method::PUT => {
                 request = request.header(CONTENT_LENGTH, 0);
@@ -160,7 +172,10 @@ impl Http {
         let mut last = 0;
         let response = loop {
             if let Ok(response) = timeout(self.stall, &mut response).await {
-                break response.map_err(|error| unreachable(error.into()))?;
+                break response.map_err(|error| match refusal(&error) {
+                    Some(proxy) => Error::ProxyLogin { at: place.clone(), proxy },
+                    None => unreachable(error.into()),
+                })?;
             }
             // Not an answer yet; but perhaps our body goes out.
             let now = sent.load(Ordering::Relaxed);
@@ -170,6 +185,9 @@ impl Http {
             last = now;
         };
         let (head, incoming) = response.into_parts();
+        if let Some(proxy) = forwarder.filter(|_| head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+            return Err(Error::ProxyLogin { at: place, proxy: proxy.place() });
+        }
         let body = Received { at: place, incoming, stall: self.stall, waited: Duration::ZERO, came: 0 };
         Ok(Answer { url: url.clone(), status: head.status, headers: head.headers, body })
     }
@@ -272,6 +290,18 @@ impl Received {
         }
         Ok(all.into())
     }
+}
+
+/// The proxy that has refused us for want of a login, if that is what lies behind `error`.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut error = Some(error);
+    while let Some(this) = error {
+        if let Some(refusal) = this.downcast_ref::<Refusal>() {
+            return refusal.wants_login.then(|| refusal.proxy.clone());
+        }
+        error = this.source();
+    }
+    None
 }
 
 /// An address for errors: without the query, where blob hosts carry their signatures.

@@ -15,7 +15,7 @@
 //! come from and go into OCI image layouts, directories and files, under the same rules.
 //!
 //! Knows no image format: what is in layers is the rooms' above. HTTP/1.1; certificates are judged by the
-//! authorities of the system (`SSL_CERT_FILE` names others); proxies are not spoken to.
+//! authorities of the system (`SSL_CERT_FILE` names others).
 //!
 //! Sources: OCI distribution specification 1.1; OCI image specification 1.1; distribution, token authentication.
 
@@ -31,6 +31,7 @@ mod http;
 mod image;
 mod layout;
 mod options;
+mod proxy;
 mod pull;
 mod push;
 mod reference;
@@ -47,6 +48,7 @@ pub use error::{Error, Login};
 pub use image::Platform;
 pub use layout::Layout;
 pub use options::{Options, PlainHttp};
+pub use proxy::Proxies;
 pub use pull::{Progress, Pull, Pulled, pull};
 pub use push::{Push, Pushed, push};
 pub use reference::{Reference, Registry};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Credentials;
+use crate::{Credentials, Proxies};
 
 /// Where plain HTTP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +22,8 @@ pub enum PlainHttp {
 pub struct Options {
     /// The logins.
     pub credentials: Credentials,
+    /// The proxies: those of the environment have to be asked for with [`Proxies::from_env`].
+    pub proxies: Proxies,
     /// Where plain HTTP is spoken.
     pub plain_http: PlainHttp,
     /// How long is waited for a connection.
@@ -48,6 +50,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             credentials: Credentials::none(),
+            proxies: Proxies::none(),
             plain_http: PlainHttp::default(),
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(30),

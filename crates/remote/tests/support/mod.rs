@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "only tests are built on this")]
 #![allow(dead_code, reason = "not every test uses everything")]
 
+pub mod proxy;
+pub mod tls;
+
 use std::collections::HashMap;
 use std::io::BufRead as _;
 use std::process::{Child, Command, Stdio};
@@ -175,6 +178,7 @@ pub struct Seen {
     pub path: String,
     pub query: String,
     pub authorization: Option<String>,
+    pub proxy_authorization: Option<String>,
     pub range: Option<String>,
     /// How often this method and path were seen before.
     pub before: usize,
@@ -203,7 +207,8 @@ impl Fake {
             let before = all.iter().filter(|s: &&Seen| (&s.method, &s.path) == (&method, &path)).count();
             let query = request.uri().query().unwrap_or_default().to_owned();
             let (authorization, range) = (field("authorization"), field("range"));
-            let now = Seen { method, path, query, authorization, range, before };
+            let proxy_authorization = field("proxy-authorization");
+            let now = Seen { method, path, query, authorization, proxy_authorization, range, before };
             all.push(now.clone());
             let response = quirk(&now).unwrap_or_else(|| answer(&shelf.lock().unwrap(), &now));
             async move { response }
