@@ -17,6 +17,26 @@ pub enum Part {
     Statement,
     /// The signature itself.
     Signature,
+    /// The certificate of the identity that signed.
+    Certificate,
+    /// The way from the certificate to an authority of the trusted root.
+    CertificateChain,
+    /// The CT log's signature in the certificate.
+    CertificateTimestamp,
+    /// When it was signed, which has to be while the certificate was valid.
+    SigningTime,
+    /// An RFC 3161 timestamp.
+    Timestamp,
+    /// The key of the transparency log.
+    LogKey,
+    /// The transparency log's entry, which has to be of this signature, certificate and content.
+    LogEntry,
+    /// The log's signature over the entry and its time.
+    InclusionPromise,
+    /// The path from the entry to the log's root.
+    InclusionProof,
+    /// The log's signature over its root.
+    Checkpoint,
 }
 
 /// Why bytes that are said to be a signature are not one that the policy accepts.
@@ -77,6 +97,42 @@ pub enum VerifyError {
     /// Made for an identity, which its certificate names, where the policy wants a key.
     #[error("the signature is by a certificate and not by a key")]
     Certificate,
+    /// Made by a key, where the policy wants an identity.
+    #[error("the signature is by a key and not by a certificate")]
+    Key,
+    /// Made for an identity, without an entry of a log that says when.
+    #[error("the signature has no entry in a transparency log")]
+    NotLogged,
+    /// What speaks for the signature of an identity does not hold.
+    #[error("the {part} is not believed: {detail}")]
+    Evidence {
+        /// What does not hold.
+        part: Part,
+        /// Why not.
+        detail: String,
+    },
+    /// Properly signed, by another identity.
+    #[error("the signature is by `{found}` and not by `{wanted}`")]
+    OtherIdentity {
+        /// Whom the policy wants.
+        wanted: String,
+        /// The certificate's subject.
+        found: String,
+    },
+    /// Properly signed, by an identity that another OpenID provider vouched for.
+    #[error("the signer's identity is known to `{found}` and not to `{wanted}`")]
+    OtherIssuer {
+        /// Whom the policy wants.
+        wanted: String,
+        /// The issuer in the certificate.
+        found: String,
+    },
+    /// Not believed by any of several policies, for a reason each.
+    #[error("{}", told(.refusals))]
+    NoPolicy {
+        /// The reasons, in the order of the policies.
+        refusals: Vec<VerifyError>,
+    },
     /// Made by another key, says the bundle.
     #[error("the signature is not by the key `{key}`: the bundle names `{found}`")]
     OtherKey {
@@ -128,11 +184,33 @@ impl fmt::Display for Part {
             Self::Bundle => "bundle",
             Self::Statement => "statement",
             Self::Signature => "signature",
+            Self::Certificate => "certificate",
+            Self::CertificateChain => "certificate's chain",
+            Self::CertificateTimestamp => "certificate's timestamp",
+            Self::SigningTime => "time of signing",
+            Self::Timestamp => "timestamp",
+            Self::LogKey => "log's key",
+            Self::LogEntry => "log entry",
+            Self::InclusionPromise => "log's promise",
+            Self::InclusionProof => "log's proof",
+            Self::Checkpoint => "log's checkpoint",
         })
     }
 }
 
+fn told(refusals: &[VerifyError]) -> String {
+    if refusals.is_empty() {
+        return "nobody's signature is believed".to_owned();
+    }
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// The beginning of `text`, fit for a log: somebody else wrote it.
 pub(crate) fn excerpt(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
+    text.chars().take(160).flat_map(char::escape_debug).collect()
+}
+
+/// That `part` does not hold, for the reason `detail`.
+pub(crate) fn evidence(part: Part, detail: &(impl fmt::Display + ?Sized)) -> VerifyError {
+    VerifyError::Evidence { part, detail: excerpt(&detail.to_string()) }
 }

@@ -1,8 +1,9 @@
 //! Signatures that stock `cosign` accepts, and their verification.
 //!
 //! One kind of key: ECDSA on P-256 over SHA-256. Signatures are deterministic (RFC 6979), so the same key and the
-//! same digest make the same bytes, and a signed image has one digest on every machine. Nothing here fetches,
-//! stores or reads a clock; certificates, transparency logs and timestamps are not written and not judged.
+//! same digest make the same bytes, and a signed image has one digest on every machine. Nothing here fetches or
+//! stores. Certificates, transparency logs and timestamps are not written; they are judged against a [`TrustedRoot`]
+//! where a [`Policy`] wants an identity instead of a key.
 //!
 //! Two shapes of an image's signature. The old one is an image of its own under a tag made from the signed digest:
 //!
@@ -33,6 +34,14 @@
 //!           └─ messageSignature ── messageDigest, signature over it
 //! ```
 //!
+//! Both shapes may be signed by an identity. Then the old one has its evidence in annotations of the payload, the new
+//! one in the bundle's verification material:
+//!
+//! ```text
+//! dev.sigstore.cosign/certificate, …/chain   verificationMaterial.certificate
+//! dev.sigstore.cosign/bundle                 verificationMaterial.tlogEntries, …timestampVerificationData
+//! ```
+//!
 //! ```
 //! use cosign::{Policy, SigningKey, SignatureImage, blob_bundle};
 //! use extent::Digest;
@@ -56,8 +65,12 @@ mod bundle;
 mod error;
 mod image;
 mod key;
+mod keyless;
 mod oci;
+mod pattern;
+mod provider;
 mod simple_signing;
+mod trusted_root;
 mod verify;
 mod wire;
 
@@ -65,8 +78,11 @@ pub use bundle::{BUNDLE_MEDIA_TYPE, SIGN_PREDICATE_TYPE, blob_bundle, image_bund
 pub use error::{Part, VerifyError};
 pub use image::{Document, ImageSignature, SignatureTag, signed_by_tag};
 pub use key::{KeyError, MAX_KEY_LEN, Opened, PublicKey, SigningKey};
+pub use keyless::Keyless;
 pub use oci::{Referrer, Subject, referrers_index, referrers_tag};
+pub use pattern::{MAX_EXPRESSION_LEN, Pattern, PatternError};
 pub use simple_signing::{SIGNATURE_ANNOTATION, SIMPLE_SIGNING_MEDIA_TYPE, SignatureImage, signature_tag};
+pub use trusted_root::{MAX_TRUSTED_ROOT_LEN, TrustedRoot, TrustedRootError};
 pub use verify::{
     Layer, MAX_BUNDLE_LEN, MAX_MANIFEST_LEN, MAX_PAYLOAD_LEN, Policy, SignatureLayer, bundle_layer,
     signature_layers,

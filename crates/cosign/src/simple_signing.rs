@@ -19,6 +19,12 @@ pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 /// The annotation of a signature that was made for an identity, and not by a key that stays.
 pub(crate) const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
 
+/// The annotation with the certificates between that one and the root.
+pub(crate) const CHAIN_ANNOTATION: &str = "dev.sigstore.cosign/chain";
+
+/// The annotation with the transparency log's promise.
+pub(crate) const PROMISE_ANNOTATION: &str = "dev.sigstore.cosign/bundle";
+
 /// What every payload says that it is.
 pub(crate) const PAYLOAD_TYPE: &str = "cosign container image signature";
 

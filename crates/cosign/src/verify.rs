@@ -8,12 +8,14 @@ use crate::bundle::{
     IN_TOTO_PAYLOAD_TYPE, SHA256, SIGN_PREDICATE_TYPE, STATEMENT_TYPE, pre_authentication_encoding,
 };
 use crate::error::excerpt;
+use crate::keyless::Annotations;
 use crate::oci::Descriptor;
 use crate::simple_signing::{
-    CERTIFICATE_ANNOTATION, PAYLOAD_TYPE, SIGNATURE_ANNOTATION, SIMPLE_SIGNING_MEDIA_TYPE,
+    CERTIFICATE_ANNOTATION, CHAIN_ANNOTATION, PAYLOAD_TYPE, PROMISE_ANNOTATION, SIGNATURE_ANNOTATION,
+    SIMPLE_SIGNING_MEDIA_TYPE,
 };
 use crate::wire::{BUNDLE_MEDIA_TYPES, Bundle, Manifest, MessageDigest, Payload, Statement, bounded, parse};
-use crate::{Part, PublicKey, VerifyError};
+use crate::{Keyless, Part, PublicKey, VerifyError};
 
 /// The longest manifest that is looked into. A signature with a certificate chain and a log entry takes 8 KiB.
 pub const MAX_MANIFEST_LEN: u64 = 1 << 20;
@@ -33,6 +35,10 @@ const MAX_SIGNATURES: usize = 64;
 pub enum Policy {
     /// The owner of this key's.
     Key(PublicKey),
+    /// An identity's.
+    Keyless(Keyless),
+    /// Whosever one of these believes, asked in this order. Without any, nobody's.
+    Any(Vec<Policy>),
 }
 
 /// A layer to fetch: the bundle of a referrer.
@@ -51,8 +57,8 @@ pub struct SignatureLayer {
     pub payload: Layer,
     /// The signature in base64.
     signature: String,
-    /// Whether it comes with the certificate of an identity.
-    certified: bool,
+    /// What the certificate of an identity comes with.
+    annotations: Option<Annotations>,
 }
 
 /// The payloads that the manifest under [`crate::signature_tag`] lists, the newest first, at most 64.
@@ -64,10 +70,14 @@ pub fn signature_layers(manifest: &[u8]) -> Result<Vec<SignatureLayer>, VerifyEr
     for layer in manifest.layers.iter().rev().filter(|l| l.media_type == SIMPLE_SIGNING_MEDIA_TYPE) {
         let annotation = |name| layer.annotations.as_ref().and_then(|a| a.get(name));
         let Some(signature) = annotation(SIGNATURE_ANNOTATION) else { continue };
-        let certified = annotation(CERTIFICATE_ANNOTATION).is_some();
+        let annotations = annotation(CERTIFICATE_ANNOTATION).map(|certificate| Annotations {
+            certificate: certificate.clone(),
+            chain: annotation(CHAIN_ANNOTATION).cloned(),
+            promise: annotation(PROMISE_ANNOTATION).cloned(),
+        });
         bounded(Part::Payload, layer.size, MAX_PAYLOAD_LEN)?;
         let payload = Layer { digest: layer.digest, len: layer.size };
-        found.push(SignatureLayer { payload, signature: signature.clone(), certified });
+        found.push(SignatureLayer { payload, signature: signature.clone(), annotations });
     }
     found.truncate(MAX_SIGNATURES);
     if !found.is_empty() {
@@ -93,6 +103,18 @@ pub fn bundle_layer(manifest: &[u8]) -> Result<Layer, VerifyError> {
         }
         (None, None) => Err(VerifyError::NoSignature { part: Part::Manifest }),
     }
+}
+
+/// A bundle's signature and what it is over.
+struct Signed<'a> {
+    bundle: &'a Bundle,
+    /// All of the bundle.
+    bytes: &'a [u8],
+    /// The file, or a subject of the statement.
+    of: Digest,
+    /// The SHA-256 of what the signature is over.
+    digest: Digest,
+    signature: Vec<u8>,
 }
 
 impl Policy {
@@ -137,10 +159,7 @@ impl Policy {
         if found != layer.payload.digest {
             return Err(VerifyError::OtherPayload { wanted: layer.payload.digest, found });
         }
-        let Self::Key(key) = self;
-        if !key.verifies(&found, &signature(&layer.signature, Part::Manifest)?) {
-            return Err(if layer.certified { VerifyError::Certificate } else { VerifyError::Signature });
-        }
+        self.payload_is_signed(layer, payload, &found)?;
         let Payload { critical } = parse(Part::Payload, payload, MAX_PAYLOAD_LEN)?;
         if critical.r#type != PAYLOAD_TYPE {
             return Err(VerifyError::PayloadType { part: Part::Payload, found: excerpt(&critical.r#type) });
@@ -151,7 +170,8 @@ impl Policy {
 
     /// Whether `bundle` signs the image whose manifest has the digest `image`, and says no more than that.
     pub fn verify_image_bundle(&self, image: &Digest, bundle: &[u8]) -> Result<(), VerifyError> {
-        let bundle = Bundle::parse(bundle)?;
+        let bytes = bundle;
+        let bundle = Bundle::parse(bytes)?;
         let envelope =
             bundle.dsse_envelope.as_ref().ok_or(VerifyError::Content { wanted: "dsseEnvelope" })?;
         if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
@@ -165,9 +185,16 @@ impl Policy {
         };
         let statement = base64(&envelope.payload, Part::Statement)?;
         let signed = Digest::of(&pre_authentication_encoding(&envelope.payload_type, &statement));
-        self.verify(&bundle, &signed, &sig)?;
+        let stated = stated(&statement);
+        // The verifier of certificates wants to know what is signed; whether that is the image is judged below.
+        let of = match &stated {
+            Ok(statement) if statement.is_of(image) => *image,
+            Ok(statement) => statement.digests().next().unwrap_or(*image),
+            Err(_) => *image,
+        };
+        self.is_signed(&Signed { bundle: &bundle, bytes, of, digest: signed, signature: sig })?;
 
-        let statement: Statement = parse(Part::Statement, &statement, MAX_BUNDLE_LEN)?;
+        let statement = stated?;
         if statement.r#type != STATEMENT_TYPE {
             let found = excerpt(&statement.r#type);
             return Err(VerifyError::PayloadType { part: Part::Statement, found });
@@ -175,18 +202,17 @@ impl Policy {
         if statement.predicate_type != SIGN_PREDICATE_TYPE {
             return Err(VerifyError::PredicateType { found: excerpt(&statement.predicate_type) });
         }
-        let mut subjects = statement.subject.iter().filter_map(|s| s.digest.sha256.as_deref());
-        let first = subjects.clone().next().unwrap_or_default();
-        if subjects.any(|hex| Digest::from_hex(hex) == Ok(*image)) {
-            Ok(())
-        } else {
-            Err(other(image, first))
+        if statement.is_of(image) {
+            return Ok(());
         }
+        let mut named = statement.subject.iter().filter_map(|s| s.digest.sha256.as_deref());
+        Err(other(image, named.next().unwrap_or_default()))
     }
 
     /// Whether `bundle` signs the file whose SHA-256 is `blob`.
     pub fn verify_blob_bundle(&self, blob: &Digest, bundle: &[u8]) -> Result<(), VerifyError> {
-        let bundle = Bundle::parse(bundle)?;
+        let bytes = bundle;
+        let bundle = Bundle::parse(bytes)?;
         let wanted = "messageSignature";
         let message = bundle.message_signature.as_ref().ok_or(VerifyError::Content { wanted })?;
         let MessageDigest { algorithm, digest } = &message.message_digest;
@@ -201,18 +227,61 @@ impl Policy {
                 Err(_) => other(blob, digest),
             });
         }
-        self.verify(&bundle, blob, &signature(&message.signature, Part::Bundle)?)
+        let signature = signature(&message.signature, Part::Bundle)?;
+        self.is_signed(&Signed { bundle: &bundle, bytes, of: *blob, digest: *blob, signature })
     }
 
-    /// Whether `signature`, of the bytes whose SHA-256 is `signed`, is by whom the policy wants.
-    fn verify(&self, bundle: &Bundle, signed: &Digest, signature: &[u8]) -> Result<(), VerifyError> {
-        let Self::Key(key) = self;
-        let material = &bundle.verification_material;
-        if material.certificate.is_some() || material.x509_certificate_chain.is_some() {
+    /// Whether `payload`, whose digest is `digest`, is signed in `layer` by whom the policy wants.
+    fn payload_is_signed(
+        &self,
+        layer: &SignatureLayer,
+        payload: &[u8],
+        digest: &Digest,
+    ) -> Result<(), VerifyError> {
+        match (self, &layer.annotations) {
+            (Self::Key(key), annotations) => {
+                if key.verifies(digest, &signature(&layer.signature, Part::Manifest)?) {
+                    return Ok(());
+                }
+                Err(if annotations.is_some() { VerifyError::Certificate } else { VerifyError::Signature })
+            }
+            (Self::Keyless(keyless), Some(annotations)) => {
+                signature(&layer.signature, Part::Manifest)?;
+                keyless.verify_payload(payload, &layer.signature, annotations)
+            }
+            (Self::Keyless(_), None) => Err(VerifyError::Key),
+            (Self::Any(policies), _) => {
+                first(policies, |policy| policy.payload_is_signed(layer, payload, digest))
+            }
+        }
+    }
+
+    /// Whether a bundle is signed by whom the policy wants.
+    fn is_signed(&self, signed: &Signed) -> Result<(), VerifyError> {
+        match self {
+            Self::Key(key) => signed.by_key(key),
+            Self::Keyless(keyless) if signed.is_certified() => {
+                keyless.verify_bundle(&signed.of, signed.bytes)
+            }
+            Self::Keyless(_) => Err(VerifyError::Key),
+            Self::Any(policies) => first(policies, |policy| policy.is_signed(signed)),
+        }
+    }
+}
+
+impl Signed<'_> {
+    fn is_certified(&self) -> bool {
+        let material = &self.bundle.verification_material;
+        material.certificate.is_some() || material.x509_certificate_chain.is_some()
+    }
+
+    fn by_key(&self, key: &PublicKey) -> Result<(), VerifyError> {
+        if self.is_certified() {
             return Err(VerifyError::Certificate);
         }
-        let hint = &material.public_key.as_ref().ok_or(VerifyError::Content { wanted: "publicKey" })?.hint;
-        if key.verifies(signed, signature) {
+        let hint = self.bundle.verification_material.public_key.as_ref();
+        let hint = &hint.ok_or(VerifyError::Content { wanted: "publicKey" })?.hint;
+        if key.verifies(&self.digest, &self.signature) {
             return Ok(());
         }
         // The hint is not signed and may be anything: it explains a failure and decides nothing.
@@ -221,6 +290,25 @@ impl Policy {
         }
         Err(VerifyError::OtherKey { key: key.hint(), found: excerpt(hint) })
     }
+}
+
+/// The first of `policies` that believes decides; without one, the reason of each is told.
+fn first(
+    policies: &[Policy],
+    believes: impl Fn(&Policy) -> Result<(), VerifyError>,
+) -> Result<(), VerifyError> {
+    let mut refusals = Vec::new();
+    for policy in policies {
+        match believes(policy) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    Err(VerifyError::NoPolicy { refusals })
+}
+
+fn stated(statement: &[u8]) -> Result<Statement, VerifyError> {
+    parse(Part::Statement, statement, MAX_BUNDLE_LEN)
 }
 
 fn base64(text: &str, part: Part) -> Result<Vec<u8>, VerifyError> {

@@ -3,6 +3,7 @@
 //! Members that are not named here are skipped. One that is there twice is an error, so that no two readers believe
 //! different values; of annotations, which are maps, the last counts.
 
+use extent::Digest;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -117,6 +118,18 @@ pub(crate) struct StatementSubject {
 #[derive(Deserialize, Default)]
 pub(crate) struct SubjectDigest {
     pub sha256: Option<String>,
+}
+
+impl Statement {
+    /// The digests of what it is about.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.subject.iter().filter_map(|s| Digest::from_hex(s.digest.sha256.as_deref()?).ok())
+    }
+
+    /// Whether it is about `image`.
+    pub fn is_of(&self, image: &Digest) -> bool {
+        self.digests().any(|digest| digest == *image)
+    }
 }
 
 impl Manifest {

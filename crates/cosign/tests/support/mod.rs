@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "only tests are built on this")]
 #![allow(dead_code, reason = "not every test uses everything")]
 
+pub mod der;
 pub mod registry;
+pub mod sigstore;
 
 use std::ffi::OsStr;
 use std::fs;
