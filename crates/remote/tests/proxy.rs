@@ -3,14 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "what is not a test is called by tests alone")]
 
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use remote::{Error, PlainHttp, Proxies, Reference, pull};
 use support::proxy::{Manners, Proxy};
-use support::tls::terminate;
 use support::{Fake, Image, assert_untagged, client_with, store};
+use tls::terminate;
 
 /// Names the registry and the proxy to the same test in a process of its own.
 const HOSTS: &str = "REMOTE_TEST_PROXY";

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "what is not a test is called by tests alone")]
 
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use std::process::Command;
 
 use remote::{Error, PlainHttp, Reference, pull};
-use support::tls::terminate;
 use support::{Fake, Image, assert_untagged, client_with, store};
+use tls::terminate;
 
 /// Names the registry to the same test in a process of its own.
 const HOST: &str = "REMOTE_TEST_HOST";

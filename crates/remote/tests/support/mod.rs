@@ -4,7 +4,6 @@
 #![allow(dead_code, reason = "not every test uses everything")]
 
 pub mod proxy;
-pub mod tls;
 
 use std::collections::HashMap;
 use std::io::BufRead as _;
