@@ -41,6 +41,14 @@ async fn the_kernel_is_the_images_kernel_and_the_same_for_all_schematics() {
 }
 
 #[tokio::test]
+async fn a_version_that_can_have_no_tag_is_not_there() {
+    let made = made();
+    made.imager("v13.1.0", &FILES);
+    let error = resolve(&made, "{}", "v13.1.0+x", "kernel-amd64").await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::NotFound, "{error}");
+}
+
+#[tokio::test]
 async fn the_command_line_is_text_without_an_end_of_line() {
     let made = made();
     made.imager("v13.1.0", &FILES);

@@ -185,6 +185,11 @@ impl Resolver {
     fn catalogue_images(&self, list: List, version: &Version) -> Result<Vec<CatalogueImage>, Error> {
         let mut images = Vec::new();
         let mut wanted = Wanted::default();
+        let repository = match list {
+            List::Extensions => EXTENSIONS,
+            List::Overlays => OVERLAYS,
+        };
+        let core = wanted.hear(self.source(repository, version))?;
         for place in self.supply.catalogues(list) {
             let Some(want) = self.supply.catalogue(place, list, version) else { continue };
             let (repository, tag) = want.name();
@@ -199,11 +204,7 @@ impl Resolver {
                 None => wanted.push(want),
             }
         }
-        let repository = match list {
-            List::Extensions => EXTENSIONS,
-            List::Overlays => OVERLAYS,
-        };
-        if let Some((name, digest)) = wanted.hear(self.source(repository, version))? {
+        if let Some((name, digest)) = core {
             images.push((Place::Core, name, digest, self.pinned(repository, version, digest)));
         }
         wanted.none()?;
@@ -213,6 +214,10 @@ impl Resolver {
     /// The source image `repository` of `version`: a name for it and its digest.
     fn source(&self, repository: &str, version: &Version) -> Result<(String, Digest), Error> {
         let name = format!("{repository}:{version}");
+        // One with build metadata is none that could be published.
+        if !store::is_tag(&version.to_string()) {
+            return Err(self.not_available(version)?);
+        }
         if let Some(descriptor) = self.store.resolve_tag(repository, &version.to_string())? {
             let digest = image::digest_of(&name, &descriptor)?;
             return Ok((name, digest));

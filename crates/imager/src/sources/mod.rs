@@ -287,3 +287,75 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(crate) fn nothing(store: Store) -> Arc<Supply> {
     Arc::new(Supply::new(store, Sources::default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(registry: &str, namespace: &str) -> Origin {
+        let client = Client::new(remote::Options::default());
+        let (registry, namespace) = (registry.parse().unwrap(), namespace.to_owned());
+        Origin { registry, namespace, client, policy: None }
+    }
+
+    fn supply() -> (tempfile::TempDir, Supply) {
+        let dir = tempfile::tempdir().unwrap();
+        let core = Core { origin: origin("r.example", "m/a"), components: Components::default() };
+        let catalogue = FurtherCatalogue {
+            name: "acme".to_owned(),
+            origin: origin("[::1]:5000", "p"),
+            extensions: Some("siderolabs/extensions".to_owned()),
+            overlays: None,
+        };
+        let sources = Sources { core: Some(core), catalogues: vec![catalogue] };
+        let store = Store::open(dir.path()).unwrap();
+        (dir, Supply::new(store, sources))
+    }
+
+    #[test]
+    fn images_are_looked_for_below_the_namespace_and_kept_under_the_engines_names() {
+        let (_dir, supply) = supply();
+        let version = Version::new(13, 1, 0);
+        let core = &supply.sources.core.as_ref().unwrap().origin;
+        let want = supply.core(IMAGER, &version).unwrap();
+        assert_eq!(want.reference(core).unwrap().to_string(), "r.example/m/a/siderolabs/imager:v13.1.0");
+        assert_eq!(want.name(), ("siderolabs/imager", "v13.1.0"));
+        let digest = Digest::of(b"");
+        let listed = supply.listed_image(Place::Core, "ghcr.io/siderolabs/drbd:9", digest).unwrap();
+        let reference = listed.reference(core).unwrap().to_string();
+        assert_eq!(reference, format!("r.example/m/a/siderolabs/drbd:9@{digest}"));
+        assert_eq!(listed.name(), ("siderolabs/drbd", "9"));
+        // Versions with build metadata have no tag.
+        let built = supply.core(IMAGER, &"v1.2.3+a".parse().unwrap()).unwrap();
+        assert!(built.reference(core).is_err());
+    }
+
+    #[test]
+    fn nothing_of_a_further_catalogue_has_a_name_of_the_core() {
+        let (_dir, supply) = supply();
+        let place = Place::Catalogue(0);
+        let catalogue = supply.catalogue(place, List::Extensions, &Version::new(13, 1, 0)).unwrap();
+        let listed =
+            supply.listed_image(place, "ghcr.io/siderolabs/imager:v13.1.0", Digest::of(b"")).unwrap();
+        for want in [&catalogue, &listed] {
+            let (name, tag) = want.name();
+            assert!(name.starts_with("catalogues/") && store::is_repository(name), "{name}");
+            assert_eq!(tag, "v13.1.0");
+        }
+        assert_ne!(catalogue.name(), listed.name());
+        let plain = origin("r.example:5000", "").apart("catalogues", "acme/extensions");
+        assert_eq!(plain, "catalogues/r.example_5000/acme/extensions");
+    }
+
+    #[test]
+    fn catalogues_that_name_no_repository_are_not_looked_for() {
+        let (_dir, supply) = supply();
+        for text in ["nothing", "ghcr.io/siderolabs/drbd", ""] {
+            assert!(supply.listed_image(Place::Core, text, Digest::of(b"")).is_none(), "{text}");
+        }
+        for text in ["ghcr.io/../../etc:1", "ghcr.io/UPPER:1", "ghcr.io/a?b:1"] {
+            let want = supply.listed_image(Place::Core, text, Digest::of(b"")).unwrap();
+            assert!(want.reference(supply.origin(Place::Core).unwrap()).is_err(), "{text}");
+        }
+    }
+}

@@ -192,3 +192,44 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Version;
+    use crate::resolve::EXTENSIONS;
+
+    fn want() -> Want {
+        let name = EXTENSIONS.to_owned();
+        let tag = Some(Version::new(1, 2, 3).to_string());
+        Want { place: Place::Core, repository: name.clone(), tag, digest: None, name, is_amd64: true }
+    }
+
+    fn down() -> Outcome {
+        let at = "https://r.example/v2/a".to_owned();
+        Err(Failure::Failed(Arc::new(remote::Error::Truncated { at, len: 0, wanted: 1 })))
+    }
+
+    #[test]
+    fn what_came_answers_only_those_who_looked_before() {
+        let mut board = Board::default();
+        let before = Instant::now();
+        board.end(&want(), Ok(())).unwrap();
+        assert!(matches!(board.outcome(&want(), before), Some(Ok(()))));
+        assert!(board.outcome(&want(), Instant::now()).is_none());
+        let pinned = want().pinned(extent::Digest::of(b""));
+        assert!(board.outcome(&pinned, before).is_none());
+    }
+
+    #[test]
+    fn a_source_that_is_down_is_taken_at_its_last_word() {
+        let mut board = Board::default();
+        assert!(matches!(board.end(&want(), down()), Err(Failure::Failed(_))));
+        assert!(matches!(board.outcome(&want(), Instant::now()), Some(Err(Failure::Failed(_)))));
+        board.end(&want(), Err(Failure::Absent)).unwrap_err();
+        assert!(matches!(board.end(&want(), down()), Err(Failure::Absent)));
+        let refused = remote::Error::Unverified { digest: extent::Digest::of(b""), refusals: Vec::new() };
+        let refused = board.end(&want(), Err(Failure::Failed(Arc::new(refused))));
+        assert!(matches!(refused, Err(Failure::Failed(_))), "it answered");
+    }
+}

@@ -16,19 +16,24 @@ impl Supply {
         let places = self.sources.core.iter().map(|_| Place::Core);
         let places = places.chain((0..self.sources.catalogues.len()).map(Place::Catalogue));
         for place in places {
-            let error = self.refresh(place).await.err();
-            self.stands(place, Lists::Catalogues, error.as_deref());
+            match self.refresh(place).await {
+                Ok(true) => self.stands(place, Lists::Catalogues, None),
+                Ok(false) => {}
+                Err(error) => self.stands(place, Lists::Catalogues, Some(&error)),
+            }
         }
     }
 
     /// The catalogues of `place` that are in the store. The first failure ends it: the others would have to wait for the
-    /// same.
-    async fn refresh(self: &Arc<Self>, place: Place) -> Result<(), Arc<remote::Error>> {
-        let Some(origin) = self.origin(place) else { return Ok(()) };
+    /// same. Gives whether there was anything to ask for.
+    async fn refresh(self: &Arc<Self>, place: Place) -> Result<bool, Arc<remote::Error>> {
+        let Some(origin) = self.origin(place) else { return Ok(false) };
         let supply = Arc::clone(self);
         let held = tokio::task::spawn_blocking(move || supply.held(place)).await;
         let held = held.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        for (want, digest) in held.map_err(remote::Error::Store)? {
+        let held = held.map_err(remote::Error::Store)?;
+        let is_asked = !held.is_empty();
+        for (want, digest) in held {
             let reference = want.reference(origin)?;
             match origin.client.resolve(&reference).await {
                 Ok(now) if now == digest => {}
@@ -44,7 +49,7 @@ impl Supply {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(is_asked)
     }
 
     /// The catalogues of `place` that the store has, and what they are there. Blocks.
