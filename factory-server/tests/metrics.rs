@@ -15,7 +15,8 @@ use std::time::Duration;
 use common::{Server, field};
 use exposition::Exposition;
 use factory_server::{Metrics, Settings, Site};
-use imager::Factory;
+use imager::{Components, Core, Factory, Origin, Sources};
+use remote::{Client, Options};
 use support::{Made, SCHEMATIC, VERSION, complete, made, noise};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -37,7 +38,9 @@ impl Measured {
         let metrics = Metrics::default();
         let mut site = Site::default();
         site.metrics = metrics.clone();
+        let (every, sources) = (Duration::from_hours(1), factory.clone());
         let server = Server::at(factory, site).await;
+        tokio::spawn(factory_server::refresh(sources, metrics.clone(), every, every));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let metrics_url = format!("http://{}/metrics", listener.local_addr().unwrap());
         let served =
@@ -95,6 +98,19 @@ impl Measured {
         assert_eq!(&header, b"HTTP/1.1 200");
         stream
     }
+}
+
+/// A source that is not there.
+fn nowhere() -> Sources {
+    let mut options = Options::default();
+    options.tries = 1;
+    let origin = Origin {
+        registry: "127.0.0.1:1".parse().unwrap(),
+        namespace: String::new(),
+        client: Client::new(options),
+        policy: None,
+    };
+    Sources { core: Some(Core { origin, components: Components::default() }), ..Sources::default() }
 }
 
 async fn measured() -> (Made, Measured) {
@@ -279,7 +295,9 @@ async fn a_client_that_goes_is_told_from_a_store_that_fails() {
 
 #[tokio::test]
 async fn the_list_of_metrics_is_true() {
-    let (_made, it) = measured().await;
+    let made = complete();
+    let it = Measured::over(made.factory.clone().with_sources(nowhere())).await;
+    it.when(|all| all.families().iter().any(|family| family.name == "factory_source_up")).await;
     let path = format!("/image/{}/{VERSION}/initramfs-amd64.xz", it.register(SCHEMATIC).await);
     for _ in 0..2 {
         assert_eq!(it.get(&path).await.0, 200);

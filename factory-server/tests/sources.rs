@@ -17,7 +17,7 @@ use axum::middleware::Next;
 use common::{Server, field};
 use cosign::{Policy, SignatureImage, SigningKey};
 use extent::Digest;
-use factory_server::Site;
+use factory_server::{Metrics, Site};
 use imager::{Components, Core, Factory, FurtherCatalogue, Origin, Sources};
 use oci_spec::image::Descriptor;
 use registries::{Fake, Program, put_signature, status};
@@ -120,6 +120,18 @@ impl Pulling {
         (status, after, text("reason"), text("detail"))
     }
 
+    /// Waits until a list is as it should be.
+    async fn until(&self, path: &str, is: impl Fn(&Value, &str) -> bool) {
+        for _ in 0..300 {
+            let (list, stale) = self.list(path).await;
+            if is(&list, &stale) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{path} stays {:?}", self.list(path).await);
+    }
+
     /// A list, and whether it says that it is of before.
     async fn list(&self, path: &str) -> (Value, String) {
         let response = self.server.get(path).send().await.unwrap();
@@ -191,7 +203,7 @@ async fn an_empty_store_serves_what_its_source_has_and_goes_on_without_it() {
     server.stop().await.unwrap();
     let sources = core(origin("127.0.0.1:1", "mirror/a", Some(&key)));
     let again = Pulling::over(dir, sources.clone()).await;
-    for path in &paths[1..] {
+    for path in &paths {
         again.bytes(path).await;
     }
     assert!(again.store.scrub(&|_| ()).unwrap().is_clean());
@@ -296,6 +308,26 @@ async fn a_catalogue_that_changes_is_pulled_again_if_it_is_signed() {
     pulling.list("/versions").await;
     pulling.factory.refresh_versions().await.unwrap();
     assert_eq!(pulling.list("/versions").await.0, serde_json::json!([VERSION, "v13.2.0"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_seen_in_the_background() {
+    let Some((program, made, key)) = signed("").await else { return };
+    let pulling = Pulling::from(core(origin(&program.host, "", Some(&key)))).await;
+    pulling.list(&extensions()).await;
+    let (metrics, often) = (Metrics::default(), Duration::from_millis(200));
+    let refreshing = tokio::spawn(factory_server::refresh(pulling.factory.clone(), metrics, often, often));
+    let imager = made.store.resolve_tag(CORE[0], VERSION).unwrap().unwrap();
+    push_as(&made.store, &program.host, "siderolabs/imager:v13.2.0", &imager, Some(&key)).await;
+    made.catalogue(VERSION, &[]);
+    push(&made.store, &program.host, "", CORE[2], VERSION, Some(&key)).await;
+    pulling.until("/versions", |list, stale| list.as_array().unwrap().len() == 2 && stale.is_empty()).await;
+    pulling.until(&extensions(), |list, stale| names(list).is_empty() && stale.is_empty()).await;
+    drop(program);
+    for path in ["/versions".to_owned(), extensions()] {
+        pulling.until(&path, |_, stale| stale.contains("; ttl=-")).await;
+    }
+    refreshing.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
