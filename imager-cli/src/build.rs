@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use imager::Factory;
 use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _};
@@ -19,6 +18,7 @@ use crate::store;
 Examples:
   imager build metal-amd64.raw.zst --version v13.1.0
   imager build metal-arm64.raw --version v13.1.0 --schematic schematic.yaml -o disk.raw
+  imager build metal-amd64.raw.zst --version v13.1.0 --source registry.example/mirror --source-key mirror.pub
   imager build metal-amd64.raw.zst --version v13.1.0 -o - | zstd -d | ssh host 'dd of=/dev/sdb'
 
 The file is whole or not there, whatever happens; one that was there is replaced. The schematic is kept in the store, so
@@ -49,7 +49,7 @@ impl Build {
     pub async fn run(&self, dir: Option<PathBuf>, output: &Output) -> anyhow::Result<()> {
         let begun = Instant::now();
         let store = store::open(dir)?;
-        let factory = Factory::open(store.clone());
+        let factory = self.wanted.source.factory(store.clone())?;
         let (schematic, _, artifact) = self.wanted.plan(&factory, output).await?;
         let id = factory.put_schematic(&schematic).await.context("keeping the schematic")?;
         let path = self.output.clone().unwrap_or_else(|| PathBuf::from(&artifact.name));

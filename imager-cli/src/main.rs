@@ -1,4 +1,4 @@
-//! `imager`: the engine without a network.
+//! `imager`: the engine without a server.
 
 mod boot;
 mod build;
@@ -11,6 +11,7 @@ mod policy;
 mod push;
 mod schematic;
 mod seed;
+mod source;
 mod store;
 mod transfer;
 mod versions;

@@ -9,6 +9,7 @@ use schematics::Schematic;
 use serde::Serialize;
 
 use crate::output::Output;
+use crate::source::Source;
 use crate::{schematic, store};
 
 /// What is asked for.
@@ -22,6 +23,8 @@ pub struct Wanted {
     /// The schematic, YAML or JSON; `-` is standard input [default: the empty schematic]
     #[arg(long, value_name = "FILE")]
     schematic: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: Source,
 }
 
 /// Prints the extent table of an asset: where each of its bytes comes from.
@@ -76,7 +79,7 @@ impl Wanted {
 impl Plan {
     /// Runs the command.
     pub async fn run(&self, dir: Option<PathBuf>, output: &Output) -> anyhow::Result<()> {
-        let factory = Factory::open(store::open(dir)?);
+        let factory = self.wanted.source.factory(store::open(dir)?)?;
         let (_, resolved, artifact) = self.wanted.plan(&factory, output).await?;
         let rows = imager::rows(&artifact, &resolved.lock);
         let planned = Planned {

@@ -1,6 +1,6 @@
 //! Whose signatures are asked for, as flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cosign::{Policy, PublicKey};
@@ -21,10 +21,14 @@ pub struct PolicyFlags {
 impl PolicyFlags {
     /// The policy; none where no signature is asked for.
     pub fn policy(&self) -> anyhow::Result<Option<Policy>> {
-        let Some(path) = &self.key else { return Ok(None) };
-        let reading = || format!("reading the key `{}`", path.display());
-        let pem = std::fs::read_to_string(path).with_context(reading).exit(Exit::Input)?;
-        let key = PublicKey::from_pem(&pem).with_context(reading).exit(Exit::Input)?;
-        Ok(Some(Policy::Key(key)))
+        self.key.as_deref().map(key).transpose()
     }
+}
+
+/// That the owner of the key in the file `path` is believed.
+pub fn key(path: &Path) -> anyhow::Result<Policy> {
+    let reading = || format!("reading the key `{}`", path.display());
+    let pem = std::fs::read_to_string(path).with_context(reading).exit(Exit::Input)?;
+    let key = PublicKey::from_pem(&pem).with_context(reading).exit(Exit::Input)?;
+    Ok(Policy::Key(key))
 }

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use imager::{Factory, Version};
+use imager::Version;
 
 use crate::output::Output;
+use crate::source::Source;
 use crate::store;
 
 /// Lists the versions that images can be made of, ascending.
 #[derive(clap::Args)]
-pub struct Versions {}
+pub struct Versions {
+    #[command(flatten)]
+    source: Source,
+}
 
 /// Lists the extensions of a version, in the order of its catalogue.
 #[derive(clap::Args)]
@@ -22,12 +26,20 @@ The names are what a schematic lists below `customization.systemExtensions.offic
 pub struct Extensions {
     /// The version, with or without `v`
     version: Version,
+    #[command(flatten)]
+    source: Source,
 }
 
 impl Versions {
     /// Runs the command.
     pub async fn run(&self, dir: Option<PathBuf>, output: &Output) -> anyhow::Result<()> {
-        let versions = Factory::open(store::open(dir)?).versions().await?;
+        let factory = self.source.factory(store::open(dir)?)?;
+        // Those of now; what was known before is better than nothing.
+        let asked = factory.refresh_versions().await;
+        let versions = factory.versions().await?;
+        if let Err(error) = asked {
+            output.note(&format!("these are the versions that were known before: {error}"));
+        }
         if versions.is_empty() {
             output.note("the store has no versions; `imager seed debian` makes some");
         }
@@ -38,7 +50,7 @@ impl Versions {
 impl Extensions {
     /// Runs the command.
     pub async fn run(&self, dir: Option<PathBuf>, output: &Output) -> anyhow::Result<()> {
-        let offers = Factory::open(store::open(dir)?).extensions(&self.version).await?;
+        let offers = self.source.factory(store::open(dir)?)?.extensions(&self.version).await?;
         let width = offers.iter().map(|offer| offer.name.chars().count()).max().unwrap_or(0);
         output.value(&offers, |out| {
             offers.iter().try_for_each(|offer| {

@@ -99,6 +99,44 @@ async fn an_installer_is_taken_with_the_right_signature_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_store_builds_from_a_source_and_then_without_it() {
+    let (made, key) = (complete(), SigningKey::generate().unwrap());
+    let address = serve(&made, &key).await;
+    let (other, cwd) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let public = cwd.path().join("key.pub");
+    std::fs::write(&public, key.public_key_pem()).unwrap();
+    let (public, asset) = (public.to_str().unwrap(), "initramfs-amd64.xz");
+    let file = cwd.path().join(asset);
+    let build = ["build", asset, "--version", VERSION, "-o", file.to_str().unwrap()];
+    let from = |rest: &[&'static str]| [&build[..], &["--source"], &[address.as_str()], rest].concat();
+
+    // A seed signs nothing.
+    let keyed = [&from(&[])[..], &["--source-key", public]].concat();
+    run(other.path(), &keyed).await.code(5).stderr(contains("it is not signed"));
+    run(other.path(), &from(&[])).await.code(2).stderr(contains("--source-unsigned"));
+    let unsigned = [&build[..], &["--source-unsigned"]].concat();
+    run(other.path(), &unsigned).await.code(2).stderr(contains("--source"));
+    run(other.path(), &["versions", "--source", "nohost", "--source-unsigned"]).await.code(2);
+    let versions = ["versions", "--source", &address, "--source-unsigned"];
+    run(other.path(), &versions).await.code(0).stdout(contains(VERSION));
+    assert!(!file.exists());
+
+    run(other.path(), &from(&["--source-unsigned"])).await.code(0);
+    let (_, artifact) = made.plan("customization: {}", asset).await;
+    let mut want = Vec::new();
+    made.store.write_to(&artifact.extents, &mut want).unwrap();
+    assert!(std::fs::read(&file).unwrap() == want);
+    run(other.path(), &build).await.code(0);
+    let gone = ["versions", "--source", "127.0.0.1:1", "--source-unsigned"];
+    run(other.path(), &gone).await.code(0).stdout(contains(VERSION)).stderr(contains("known before"));
+    // What is there is said to be missing by its name.
+    let missing =
+        [&["build", asset, "--version"][..], &["v13.2.0", "--source", &address, "--source-unsigned"]]
+            .concat();
+    run(other.path(), &missing).await.code(2).stderr(contains(VERSION));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_transferred_says_so() {
     let made = complete();
     let dir = made.dir.path().join("store");
