@@ -105,7 +105,7 @@ fn sources_are_what_the_keys_say() {
     - {{name: bare, registry: third.example, repository: extensions, containerSignature: {{disabled: true}}}}
 enterprise: {{extraExtensions: {{manifest: {{registry: fourth.example, namespace: acme, repository: extensions}}}}}}
 containerSignature: {{publicKeyFile: {ours_pem}}}
-registry: {{jobs: 8}}
+registry: {{jobs: 32}}
 "
     );
     let sources = read(&[("a.yaml", &text)], &[]).unwrap().config.sources().unwrap();

@@ -9,6 +9,8 @@ mod registries;
 #[path = "../../crates/imager/tests/support/mod.rs"]
 mod support;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -391,6 +393,71 @@ async fn a_further_catalogue_goes_first_and_has_a_key_of_its_own() {
     let pulling = Pulling::from(sources).await;
     let (code, _, reason, text) = pulling.refused(&extensions()).await;
     assert_eq!((code, reason.as_str()), (502, "signature-refused"), "{text}");
+}
+
+/// The catalogue of overlays of [`VERSION`] with these boards.
+fn overlays(made: &Made, boards: &[&str]) {
+    let digest = Digest::of(b"an overlay");
+    let lines = boards.iter().map(|name| {
+        format!("  - {{name: {name}, image: 'ghcr.io/siderolabs/sbc-{name}:v1', digest: '{digest}'}}\n")
+    });
+    let text = format!("overlays:\n{}", lines.collect::<String>());
+    let layer = support::tree(&[("overlays.yaml", text.as_bytes())]);
+    let image = made.manifest(imager::Arch::Amd64, &[layer]);
+    made.tag("siderolabs/overlays", VERSION, &image);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn further_overlays_go_first_too() {
+    let Some(program) = Program::start() else { return };
+    let (core_made, third) = (support::made(), support::made());
+    overlays(&core_made, &["a", "b"]);
+    overlays(&third, &["b", "c"]);
+    push(&core_made.store, &program.host, "", "siderolabs/overlays", VERSION, None).await;
+    push(&third.store, &program.host, "acme/", "siderolabs/overlays", VERSION, None).await;
+    let mut sources = core(origin(&program.host, "", None));
+    sources.catalogues.push(FurtherCatalogue {
+        name: "acme".to_owned(),
+        origin: origin(&program.host, "acme", None),
+        extensions: None,
+        overlays: Some("siderolabs/overlays".to_owned()),
+    });
+    let pulling = Pulling::from(sources).await;
+    let (list, _) = pulling.list(&format!("/version/{VERSION}/overlays/official")).await;
+    assert_eq!(names(&list), ["b", "c", "a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_pulls_as_its_configuration_says() {
+    let Some((registry, made, key)) = signed("mirror/").await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (public, config) = (dir.path().join("key.pub"), dir.path().join("factory.yaml"));
+    std::fs::write(&public, key.public_key_pem()).unwrap();
+    let text = format!(
+        "artifacts: {{core: {{registry: '{}', namespace: mirror}}}}\ncontainerSignature: {{publicKeyFile: {}}}\n\
+         metrics: {{addr: ''}}\n",
+        registry.host,
+        public.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_factory-server"));
+    // No logins of whoever runs the tests.
+    command.env_remove("RUST_LOG").env("DOCKER_CONFIG", dir.path()).arg("--config").arg(&config);
+    command.args(["--listen", "127.0.0.1:0", "--store"]).arg(dir.path().join("store"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    let (url, web) = (url.trim(), reqwest::Client::builder().no_proxy().build().unwrap());
+    web.post(format!("{url}/schematics")).body("{}").send().await.unwrap();
+    let kernel = web.get(format!("{url}{}", image("kernel-amd64"))).send().await.unwrap();
+    assert_eq!(kernel.status(), 200);
+    let (_, artifact) = made.plan("{}", "kernel-amd64").await;
+    let mut want = Vec::new();
+    made.store.write_to(&artifact.extents, &mut want).unwrap();
+    let same = kernel.bytes().await.unwrap() == want;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(same);
 }
 
 /// The same images as another version.

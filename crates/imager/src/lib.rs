@@ -50,6 +50,8 @@ pub use platform::Platform;
 pub use profile::Profile;
 pub use quirks::Quirks;
 pub use resolve::{Offer, OverlayOffer, SOURCE_IMAGES};
-pub use sources::{CORE, Components, Core, FurtherCatalogue, Lists, Origin, Sources, Standing, Wanted};
+pub use sources::{
+    CORE, Components, Core, FurtherCatalogue, IMAGES_AT_ONCE, Lists, Origin, Sources, Standing, Wanted,
+};
 pub use table::{Row, rows, table};
 pub use version::Version;

@@ -261,7 +261,7 @@ pub struct Catalogue {
 #[serde(default, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Registry {
-    /// How many blobs are pulled at once, of all images together. More than 64 are 64.
+    /// How many blobs are pulled at once, from all sources together, but four from each at least. More than 64 are 64.
     #[schema(value_type = usize)]
     pub jobs: NonZeroUsize,
 }

@@ -4,15 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use cosign::{KeyError, Policy, PublicKey};
-use imager::{FurtherCatalogue, Origin, Sources};
+use imager::{FurtherCatalogue, IMAGES_AT_ONCE, Origin, Sources};
 use remote::{Client, Credentials, Options, PlainHttp};
 
 use super::keys::{Catalogue, Components, Config, ContainerSignature};
 
 /// Threads that write blobs which come in: half of those that a server has for what blocks.
 const JOBS_MAX: usize = 64;
-/// Images that the engine pulls at once.
-const IMAGES_AT_ONCE: usize = 4;
 /// Tries of a request while a client waits: five seconds, if the registry answers at once that it cannot.
 const TRIES: u32 = 4;
 
@@ -155,6 +153,14 @@ impl Config {
         }
         Ok(sources)
     }
+
+    /// How many sources are configured; one, if none is.
+    fn source_count(&self) -> usize {
+        let artifacts = &self.artifacts;
+        let further = self.enterprise.extra_extensions.manifest.registry.as_ref();
+        let others = artifacts.catalogues.len() + usize::from(further.is_some());
+        (usize::from(artifacts.core.registry.is_some()) + others).max(1)
+    }
 }
 
 fn components(
@@ -202,7 +208,8 @@ impl Place<'_> {
             .map_err(|source| SourcesError::Registry { key: format!("{}.registry", self.group), source })?;
         let mut options = Options::default();
         options.credentials = Credentials::from_docker().map_err(SourcesError::Login)?;
-        options.parallel_blobs = (config.registry.jobs.get().min(JOBS_MAX) / IMAGES_AT_ONCE).max(1);
+        let images = IMAGES_AT_ONCE * config.source_count();
+        options.parallel_blobs = (config.registry.jobs.get().min(JOBS_MAX) / images).max(1);
         options.tries = TRIES;
         if self.insecure {
             options.plain_http = PlainHttp::Always;

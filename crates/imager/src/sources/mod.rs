@@ -117,16 +117,17 @@ pub(crate) struct Supply {
     store: Store,
     sources: Sources,
     board: Mutex<Board>,
-    /// Turns of images that are pulled.
-    turns: Semaphore,
+    /// Turns of images that are pulled, of each source its own: a slow one holds nobody up but those who want its images.
+    turns: Vec<Semaphore>,
     listed: Mutex<Option<Listed>>,
     /// One at a time asks for the versions; since when the last answer holds.
     listing: tokio::sync::Mutex<Option<versions::Answer>>,
     standings: Mutex<Vec<Standing>>,
 }
 
-/// What is pulled at once. Each has several blobs on their way, and each of these a thread that writes it.
-const IMAGES_AT_ONCE: usize = 4;
+/// Images that are pulled at once from a source. Each has several blobs on their way, and each of these a thread that writes
+/// it.
+pub const IMAGES_AT_ONCE: usize = 4;
 
 /// What logs and metrics call the core source.
 pub const CORE: &str = "core";
@@ -195,11 +196,12 @@ impl Origin {
 impl Supply {
     pub fn new(store: Store, sources: Sources) -> Self {
         let standings = Standing::all(&sources);
+        let turns = (0..=sources.catalogues.len()).map(|_| Semaphore::new(IMAGES_AT_ONCE)).collect();
         Self {
             store,
             sources,
             board: Mutex::default(),
-            turns: Semaphore::new(IMAGES_AT_ONCE),
+            turns,
             listed: Mutex::default(),
             listing: tokio::sync::Mutex::default(),
             standings: Mutex::new(standings),
@@ -214,6 +216,14 @@ impl Supply {
     pub fn catalogues(&self, list: List) -> impl Iterator<Item = Place> {
         let all = self.sources.catalogues.iter().enumerate();
         all.filter(move |(_, one)| one.repository(list).is_some()).map(|(index, _)| Place::Catalogue(index))
+    }
+
+    /// The turns of images that are pulled from `place`.
+    fn turns(&self, place: Place) -> &Semaphore {
+        match place {
+            Place::Core => &self.turns[0],
+            Place::Catalogue(index) => &self.turns[1 + index],
+        }
     }
 
     fn origin(&self, place: Place) -> Option<&Origin> {

@@ -118,8 +118,8 @@ impl Supply {
     }
 
     async fn pulled(&self, want: &Want) -> Outcome {
-        let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
         let origin = self.origin(want.place).ok_or(Failure::Absent)?;
+        let _turn = self.turns(want.place).acquire().await.expect("the semaphore is never closed");
         let failed = |error| Failure::Failed(Arc::new(error));
         let mut reference = want.reference(origin).map_err(failed)?;
         if want.digest.is_none() {
