@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod pulling;
 #[path = "../../crates/remote/tests/support/mod.rs"]
 mod registries;
 #[path = "../../crates/imager/tests/support/mod.rs"]
@@ -11,162 +12,20 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use common::{Server, field};
-use cosign::{Policy, SignatureImage, SigningKey};
+use common::Server;
+use cosign::SigningKey;
 use extent::Digest;
-use factory_server::{Metrics, Site};
-use imager::{Components, Core, Factory, FurtherCatalogue, Origin, Sources};
+use factory_server::Metrics;
+use imager::FurtherCatalogue;
 use oci_spec::image::Descriptor;
-use registries::{Fake, Program, put_signature, status};
-use remote::{Client, Reference, Registry};
+use pulling::{
+    CORE, EMPTY, Pulling, core, extensions, image, names, origin, push, push_as, register, signed,
+};
+use registries::{Fake, Program, status};
 use serde_json::Value;
-use store::Store;
 use support::{Made, SCHEMATIC, VERSION, complete, extension};
-use tempfile::TempDir;
-
-const EMPTY: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
-/// What the reference calls its images.
-const CORE: [&str; 3] = ["siderolabs/imager", "siderolabs/installer-base", "siderolabs/extensions"];
-
-/// Tries again at once, and has patience with a full machine.
-fn client() -> Client {
-    registries::client_with(|options| options.stall = Duration::from_secs(30))
-}
-
-/// Pushes `name:tag` of `store` to `host`, below `prefix`, with a signature if there is a key.
-async fn push(store: &Store, host: &str, prefix: &str, name: &str, tag: &str, key: Option<&SigningKey>) {
-    let descriptor = store.resolve_tag(name, tag).unwrap().unwrap();
-    push_as(store, host, &format!("{prefix}{name}:{tag}"), &descriptor, key).await;
-}
-
-async fn push_as(store: &Store, host: &str, to: &str, image: &Descriptor, key: Option<&SigningKey>) {
-    let client = client();
-    let reference: Reference = format!("{host}/{to}").parse().unwrap();
-    remote::push(store, &client, &reference, image).await.unwrap();
-    if let Some(key) = key {
-        let digest: Digest = image.digest().to_string().parse().unwrap();
-        let (tag, signature) = put_signature(store, &digest, &SignatureImage::new(key, to, &digest));
-        remote::push(store, &client, &reference.with_tag(&tag).unwrap(), &signature).await.unwrap();
-    }
-}
-
-/// Pushes all that `store` has of `version`, with what its catalogue of extensions lists.
-async fn push_all(store: &Store, host: &str, prefix: &str, version: &str, key: Option<&SigningKey>) {
-    for name in CORE {
-        push(store, host, prefix, name, version, key).await;
-    }
-    let factory = Factory::open(store.clone());
-    for offer in factory.extensions(&version.parse().unwrap()).await.unwrap() {
-        let media_type = oci_spec::image::MediaType::ImageManifest;
-        let len = store.stat(&offer.digest).unwrap().unwrap();
-        let image = store::Descriptor { digest: offer.digest, len }.oci(media_type);
-        let to = offer.reference.split_once('/').unwrap().1;
-        push_as(store, host, &format!("{prefix}{to}"), &image, key).await;
-    }
-}
-
-fn origin(host: &str, namespace: &str, key: Option<&SigningKey>) -> Origin {
-    Origin {
-        registry: host.parse::<Registry>().unwrap(),
-        namespace: namespace.to_owned(),
-        client: client(),
-        policy: key.map(|key| Policy::Key(key.public_key())),
-    }
-}
-
-fn core(origin: Origin) -> Sources {
-    Sources { core: Some(Core { origin, components: Components::default() }), catalogues: Vec::new() }
-}
-
-/// A server whose store was empty when it started.
-struct Pulling {
-    server: Server,
-    factory: Factory,
-    store: Store,
-    dir: TempDir,
-}
-
-impl Pulling {
-    async fn from(sources: Sources) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Self::over(dir, sources).await
-    }
-
-    async fn over(dir: TempDir, sources: Sources) -> Self {
-        let store = Store::open(dir.path().join("store")).unwrap();
-        let factory = Factory::open(store.clone()).with_sources(sources);
-        let server = Server::at(factory.clone(), Site::default()).await;
-        Self { server, factory, store, dir }
-    }
-
-    async fn bytes(&self, path: &str) -> Vec<u8> {
-        let response = self.server.get(path).send().await.unwrap();
-        let status = response.status();
-        let bytes = response.bytes().await.unwrap();
-        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&bytes));
-        bytes.to_vec()
-    }
-
-    /// Status, `Retry-After`, reason and text.
-    async fn refused(&self, path: &str) -> (u16, String, String, String) {
-        let request = self.server.get(path).header("accept", "application/problem+json");
-        let response = request.send().await.unwrap();
-        let (status, after) = (response.status().as_u16(), field(&response, "retry-after"));
-        let body: Value = response.json().await.unwrap();
-        let text = |name: &str| body[name].as_str().unwrap().to_owned();
-        (status, after, text("reason"), text("detail"))
-    }
-
-    /// Waits until a list is as it should be.
-    async fn until(&self, path: &str, is: impl Fn(&Value, &str) -> bool) {
-        for _ in 0..300 {
-            let (list, stale) = self.list(path).await;
-            if is(&list, &stale) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{path} stays {:?}", self.list(path).await);
-    }
-
-    /// A list, and whether it says that it is of before.
-    async fn list(&self, path: &str) -> (Value, String) {
-        let response = self.server.get(path).send().await.unwrap();
-        assert_eq!(response.status(), 200, "{path}");
-        let stale = field(&response, "cache-status");
-        (response.json().await.unwrap(), stale)
-    }
-}
-
-fn extensions() -> String {
-    format!("/version/{VERSION}/extensions/official")
-}
-
-fn image(asset: &str) -> String {
-    format!("/image/{EMPTY}/{VERSION}/{asset}")
-}
-
-async fn register(pulling: &Pulling, schematic: &'static str) -> String {
-    let taken: Value = pulling.server.post(schematic).await.json().await.unwrap();
-    taken["id"].as_str().unwrap().to_owned()
-}
-
-fn names(list: &Value) -> Vec<&str> {
-    list.as_array().unwrap().iter().map(|offer| offer["name"].as_str().unwrap()).collect()
-}
-
-/// Small images of all sorts in a real registry, signed.
-async fn signed(prefix: &str) -> Option<(Program, Made, SigningKey)> {
-    let program = Program::start()?;
-    let (made, key) = (complete(), SigningKey::generate().unwrap());
-    push_all(&made.store, &program.host, prefix, VERSION, Some(&key)).await;
-    Some((program, made, key))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_store_serves_what_its_source_has_and_goes_on_without_it() {
@@ -469,33 +328,6 @@ async fn push_all_as(made: &Made, host: &str, version: &str, key: &SigningKey) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_at_once_pull_each_blob_once() {
-    let (made, key) = (complete(), SigningKey::generate().unwrap());
-    let counted = Counted::over(&made, &key).await;
-    let pulling = Arc::new(Pulling::from(core(origin(&counted.host, "", Some(&key)))).await);
-    let id = register(&pulling, SCHEMATIC).await;
-    let path = format!("/image/{id}/{VERSION}/initramfs-amd64.xz.lock.json");
-    let requests = (0..100).map(|_| {
-        let (pulling, path) = (Arc::clone(&pulling), path.clone());
-        tokio::spawn(async move { pulling.bytes(&path).await })
-    });
-    let locks: Vec<Vec<u8>> =
-        futures::future::join_all(requests).await.into_iter().map(Result::unwrap).collect();
-    assert!(locks.iter().all(|lock| *lock == locks[0]));
-    let mut seen = counted.seen.lock().unwrap().clone();
-    let heads: Vec<_> = seen.extract_if(.., |request| request.starts_with("HEAD ")).collect();
-    assert_eq!(heads.len(), 2, "one for each tag: {heads:?}");
-    let all = seen.len();
-    seen.sort();
-    // What is signed is read once to be judged and once more to be kept.
-    seen.dedup_by(|a, b| a == b && counted.payloads.iter().any(|digest| a.ends_with(digest)));
-    assert_eq!(all - seen.len(), 5, "two images by tag, three by digest");
-    seen.dedup();
-    assert_eq!(all - seen.len(), 5, "everything else was asked for once");
-    assert!(seen.iter().filter(|request| request.contains("/blobs/")).count() > 15, "{seen:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_lost_a_blob_is_made_whole_again() {
     let Some((program, made, key)) = signed("").await else { return };
     let pulling = Pulling::from(core(origin(&program.host, "", Some(&key)))).await;
@@ -532,45 +364,4 @@ async fn a_source_that_breaks_its_word_is_no_source_that_is_gone() {
     let (code, after, reason, text) = pulling.refused(&image("kernel-amd64")).await;
     assert_eq!((code, after.as_str(), reason.as_str()), (502, "", "source-broken"), "{text}");
     assert!(!text.contains("127.0.0.1"), "{text}");
-}
-
-/// A factory that gives out the images of a store, signed, and takes down what it is asked for.
-struct Counted {
-    host: String,
-    seen: Arc<Mutex<Vec<String>>>,
-    /// What was signed, by digest.
-    payloads: Vec<String>,
-}
-
-impl Counted {
-    async fn over(made: &Made, key: &SigningKey) -> Self {
-        let factory = &made.factory;
-        for offer in factory.extensions(&VERSION.parse().unwrap()).await.unwrap() {
-            let len = made.store.stat(&offer.digest).unwrap().unwrap();
-            made.tag(&offer.name, "1.0", &store::Descriptor { digest: offer.digest, len });
-        }
-        let mut payloads = Vec::new();
-        for name in made.store.repositories().unwrap() {
-            for tag in made.store.tags(&name).unwrap() {
-                let image = made.store.resolve_tag(&name, &tag).unwrap().unwrap();
-                let digest: Digest = image.digest().to_string().parse().unwrap();
-                let signature = SignatureImage::new(key, &name, &digest);
-                payloads.push(Digest::of(&signature.payload).to_string());
-                let (tag, manifest) = put_signature(&made.store, &digest, &signature);
-                made.store.tag(&name, &tag, &manifest).unwrap();
-            }
-        }
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&seen);
-        let note = move |request: Request, next: Next| {
-            noted.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
-            next.run(request)
-        };
-        let routes = factory_server::routes(factory.clone(), Site::default());
-        let routes = routes.layer(axum::middleware::from_fn(note));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { host, seen, payloads }
-    }
 }

@@ -40,6 +40,15 @@ pub(super) struct Board {
     ended: HashMap<Want, (Instant, Outcome)>,
 }
 
+/// Takes a pull from the board when it is over, however it ended.
+struct Landing(Arc<Supply>, Want);
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        lock(&self.0.board).flying.remove(&self.1);
+    }
+}
+
 impl Board {
     /// How the pull of `want` ended, if that answers who looked into the store at `asked`.
     fn outcome(&self, want: &Want, asked: Instant) -> Option<Outcome> {
@@ -65,7 +74,6 @@ impl Board {
         if self.ended.len() >= ENDS_MAX {
             self.ended.clear();
         }
-        self.flying.remove(want);
         self.ended.insert(want.clone(), (Instant::now(), outcome.clone()));
         outcome
     }
@@ -97,8 +105,7 @@ impl Supply {
     /// The pull of `want` that is under way, or one that begins now.
     pub(super) fn flight(self: &Arc<Self>, want: &Want, asked: Instant) -> Flight {
         let mut board = lock(&self.board);
-        // One that has ended and is still there has panicked.
-        if let Some(flight) = board.flying.get(want).filter(|flight| flight.peek().is_none()) {
+        if let Some(flight) = board.flying.get(want) {
             return flight.clone();
         }
         if let Some(outcome) = board.outcome(want, asked) {
@@ -106,7 +113,9 @@ impl Supply {
         }
         let (supply, flown) = (Arc::clone(self), want.clone());
         let span = tracing::info_span!("pull", image = %want);
+        let landing = Landing(Arc::clone(self), want.clone());
         let task = async move {
+            let _landing = landing;
             let outcome = supply.pulled(&flown).await;
             say(&flown, &outcome);
             lock(&supply.board).end(&flown, outcome)
