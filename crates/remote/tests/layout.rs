@@ -278,3 +278,35 @@ async fn an_image_that_nobody_has_as_a_file_is_pushed_with_signatures_before_its
     pull(&there, &client(), &reference, Some(&policy)).await.unwrap();
     assert_eq!(there.tags(NAME).unwrap(), [cosign::referrers_tag(&image.digest()), "v9".to_owned()]);
 }
+
+/// A good archive with a few bytes changed, and perhaps cut off: whatever comes of it, nothing unsigned has a name.
+#[test]
+fn no_change_of_an_archive_brings_anything_unsigned_in() {
+    let key = SigningKey::generate().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (dir, here, image) = signed(&key, [true, true]);
+    let path = runtime.block_on(file(&here, dir.path()));
+    let whole = std::fs::read(&path).unwrap();
+    let policy = Policy::Key(key.public_key());
+    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config {
+        cases: 128,
+        failure_persistence: None,
+        ..Default::default()
+    });
+    // Headers and documents are where it decides; most bytes are layers.
+    let interesting: Vec<usize> =
+        (0..whole.len()).filter(|at| whole[at - at % 512..][..9] != [0; 9]).collect();
+    let change = (0..interesting.len(), proptest::num::u8::ANY);
+    let changes = (proptest::collection::vec(change, 1..4), 0..=4 * whole.len());
+    let run = |(changes, len): (Vec<(usize, u8)>, usize)| {
+        let mut bytes = whole.clone();
+        changes.into_iter().for_each(|(at, byte)| bytes[interesting[at]] = byte);
+        bytes.truncate(len);
+        std::fs::write(&path, bytes).unwrap();
+        if let Ok((_dir, there)) = runtime.block_on(load(&path, Some(&policy))) {
+            image.assert_in(&there, "v1");
+        }
+        Ok(())
+    };
+    runner.run(&changes, run).unwrap();
+}
