@@ -76,7 +76,7 @@ impl Push {
             }
             None => None,
         };
-        let client = transfer::client(self.plain_http)?;
+        let client = transfer::client(self.plain_http, &[])?;
         let store = store::open(dir)?;
         let factory = Factory::open(store.clone());
         let schematic = match &self.schematic {

@@ -56,7 +56,7 @@ impl Source {
         let origin = Origin {
             registry: registry.parse::<Registry>().exit(Exit::Input)?,
             namespace: namespace.to_owned(),
-            client: client(false)?,
+            client: client(false, &[])?,
             policy,
         };
         let core = Core { origin, components: Components::default() };

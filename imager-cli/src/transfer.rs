@@ -3,7 +3,7 @@
 use ::store::Store;
 use anyhow::Context as _;
 use extent::Digest;
-use remote::{Client, Credentials, Described, Options, PlainHttp, Proxies, Reference};
+use remote::{Client, Credentials, Described, Mirror, Options, PlainHttp, Proxies, Reference};
 use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
@@ -22,6 +22,9 @@ pub struct Pull {
     /// Speak plain HTTP, and not only on the loopback
     #[arg(long)]
     plain_http: bool,
+    /// Ask this mirror first, e.g. `ghcr.io=harbor.example/ghcr-proxy`, `*=http://mirror.example:5000`; may be repeated
+    #[arg(long, value_name = "REGISTRY=MIRROR[/PATH]")]
+    mirror: Vec<Mirror>,
 }
 
 /// Pushes an image of the store.
@@ -50,7 +53,7 @@ impl Pull {
     pub fn run(&self, store: &Store, output: &Output) -> anyhow::Result<()> {
         let policy = self.policy.policy()?;
         let reference = reference(&self.reference)?;
-        let client = client(self.plain_http)?;
+        let client = client(self.plain_http, &self.mirror)?;
         let progress = output.progress();
         let at = |now: remote::Progress| progress.at("pulling", now.done, now.total);
         let mut pull = remote::Pull::new(store, &client, &reference).on_progress(&at);
@@ -76,7 +79,7 @@ impl Push {
             return refuse_hint(Exit::Input, missing, "`imager store resolve` names the nearest there are");
         };
         let reference = reference(&self.reference)?;
-        let client = client(self.plain_http)?;
+        let client = client(self.plain_http, &[])?;
         let context = || format!("pushing `{}`", self.reference);
         let push = async {
             let image = Described::in_store(store, &descriptor).await?;
@@ -92,11 +95,14 @@ pub fn reference(text: &str) -> anyhow::Result<Reference> {
     text.parse::<Reference>().exit(Exit::Input)
 }
 
-/// A client with the logins of Docker's configuration.
-pub fn client(plain_http: bool) -> anyhow::Result<Client> {
+/// A client with the logins of Docker's configuration, which asks `mirrors` first.
+pub fn client(plain_http: bool, mirrors: &[Mirror]) -> anyhow::Result<Client> {
     let mut options = Options::default();
     options.credentials = Credentials::from_docker().exit(Exit::Input)?;
     options.proxies = Proxies::from_env().exit(Exit::Input)?;
+    for mirror in mirrors {
+        options.mirrors = options.mirrors.with(mirror.clone()).exit(Exit::Input)?;
+    }
     if plain_http {
         options.plain_http = PlainHttp::Always;
     }

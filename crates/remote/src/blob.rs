@@ -15,6 +15,7 @@ use ::http::StatusCode;
 use ::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use bytes::{Buf as _, Bytes};
 use extent::Digest;
+use futures::FutureExt as _;
 use store::{Descriptor, Store};
 use tokio::sync::mpsc;
 
@@ -81,9 +82,8 @@ impl Client {
         let put = tokio::task::spawn_blocking(move || {
             target.put_expected(Pieces { receiver, rest: Bytes::new(), ended: false }, blob.digest)
         });
-        let mut stream =
-            Stream { client: self, repository, blob, ranges, at: 0, fetched: 0, resumed: false, heard };
-        let streamed = stream.run(&sender).await;
+        let mut stream = Stream { client: self, blob, ranges, at: 0, fetched: 0, resumed: false, heard };
+        let streamed = stream.run(repository, &sender).await;
         if streamed.is_ok() {
             // Nobody there: the store has its answer already.
             let _ = sender.send(Piece::End).await;
@@ -110,8 +110,19 @@ impl Client {
         what: &'static str,
         max: u64,
     ) -> Result<Bytes, Error> {
+        let ask = |place| async move { self.small_blob_at(&place, digest, what, max).await }.boxed();
+        self.anywhere(repository, ask).await
+    }
+
+    async fn small_blob_at(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        what: &'static str,
+        max: u64,
+    ) -> Result<Bytes, Error> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let mut retry = self.retry();
+        let mut retry = self.retry_at(repository);
         loop {
             let read = async {
                 let answer = self.ask(repository, Access::Pull, Ask::get(url.clone(), &[])).await?;
@@ -132,7 +143,6 @@ impl Client {
 /// A blob on its way.
 struct Stream<'a> {
     client: &'a Client,
-    repository: &'a Reference,
     blob: Descriptor,
     ranges: bool,
     /// Bytes that the store has taken.
@@ -144,11 +154,25 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    async fn run(&mut self, sender: &mpsc::Sender<Piece>) -> Result<(), Error> {
-        let mut retry = self.client.retry();
-        let mut mark = 0;
+    /// From the mirrors, or the registry itself: who comes next goes on where the one before broke off.
+    async fn run(&mut self, repository: &Reference, sender: &mpsc::Sender<Piece>) -> Result<(), Error> {
+        let mut tried = Vec::new();
+        for place in self.client.options().mirrors.places(repository) {
+            match self.run_at(&place, sender).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.may_be_elsewhere() => tried.push(error),
+                Err(error) => return Err(error),
+            }
+            self.resumed |= self.at > 0;
+        }
+        Err(Error::everywhere(tried))
+    }
+
+    async fn run_at(&mut self, place: &Reference, sender: &mpsc::Sender<Piece>) -> Result<(), Error> {
+        let mut retry = self.client.retry_at(place);
+        let mut mark = self.at;
         loop {
-            let Err(error) = self.run_once(sender).await else { return Ok(()) };
+            let Err(error) = self.run_once(place, sender).await else { return Ok(()) };
             if self.at - mark >= PROGRESS_LEN {
                 retry.reset();
                 mark = self.at;
@@ -158,8 +182,8 @@ impl Stream<'_> {
         }
     }
 
-    async fn run_once(&mut self, sender: &mpsc::Sender<Piece>) -> Result<(), Error> {
-        let url = self.client.url(self.repository, &format!("blobs/{}", self.blob.digest))?;
+    async fn run_once(&mut self, place: &Reference, sender: &mpsc::Sender<Piece>) -> Result<(), Error> {
+        let url = self.client.url(place, &format!("blobs/{}", self.blob.digest))?;
         let from = format!("bytes={}-", self.at);
         let len = self.blob.len;
         if self.at == len && len > 0 {
@@ -167,7 +191,7 @@ impl Stream<'_> {
         }
         let range = [(RANGE, from.as_str())];
         let ask = Ask::get(url.clone(), if self.ranges && self.at > 0 { &range } else { &[] });
-        let mut answer = self.client.ask(self.repository, Access::Pull, ask).await?;
+        let mut answer = self.client.ask(place, Access::Pull, ask).await?;
         let bad = |wanted| Error::BadAnswer { at: at(&url), wanted };
         let mut skip = if answer.status == StatusCode::PARTIAL_CONTENT {
             let range = answer.header(CONTENT_RANGE).and_then(|range| range.strip_prefix("bytes "));

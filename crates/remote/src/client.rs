@@ -7,6 +7,7 @@ use ::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{Method, StatusCode};
 use bytes::Bytes;
 use extent::Digest;
+use futures::future::{BoxFuture, FutureExt as _};
 use url::Url;
 
 use crate::auth::{Challenge, MAX_TOKEN_ANSWER_LEN, TokenAnswer, Tokens, challenge};
@@ -17,6 +18,9 @@ use crate::{Error, Options, PlainHttp, Reference, Registry};
 
 /// The longest manifest or index that is read: what registries have to take, says the specification.
 pub const MAX_MANIFEST_LEN: u64 = 4 << 20;
+
+/// How often a mirror is asked.
+const MIRROR_TRIES: u32 = 2;
 
 /// The manifests that we read, as `Accept` has them.
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -74,11 +78,15 @@ impl Client {
         if let Some(digest) = reference.digest() {
             return Ok(*digest);
         }
-        match self.head_manifest(reference).await {
+        self.anywhere(reference, |place| self.resolve_at(place).boxed()).await
+    }
+
+    async fn resolve_at(&self, reference: Reference) -> Result<Digest, Error> {
+        match self.head_manifest(&reference).await {
             Ok(Some(digest)) => Ok(digest),
             // It says no digest, or knows no HEAD: the bytes have one.
             Ok(None) | Err(Error::Status { status: 405 | 501, .. }) => {
-                Ok(self.manifest(reference).await?.digest)
+                Ok(self.manifest_at(&reference).await?.digest)
             }
             Err(error) => Err(error),
         }
@@ -90,7 +98,32 @@ impl Client {
     /// `NotFound`; `DigestMismatch` when the bytes are not what they are said to be; `TooLong`; and all that a
     /// network has.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, Error> {
-        let mut retry = self.retry();
+        self.anywhere(reference, |place| async move { self.manifest_at(&place).await }.boxed()).await
+    }
+
+    /// What `ask` gets from the first place that has an answer: the mirrors of the registry, or itself.
+    // A boxed future, for the compiler cannot tell of what an asynchronous closure borrows whether it may go to another thread.
+    pub(crate) async fn anywhere<'a, T>(
+        &self,
+        reference: &Reference,
+        ask: impl Fn(Reference) -> BoxFuture<'a, Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut tried = Vec::new();
+        for place in self.inner.options.mirrors.places(reference) {
+            match ask(place).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.may_be_elsewhere() => {
+                    tracing::debug!(%error, "no answer, asking elsewhere if there is one");
+                    tried.push(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::everywhere(tried))
+    }
+
+    async fn manifest_at(&self, reference: &Reference) -> Result<Manifest, Error> {
+        let mut retry = self.retry_at(reference);
         loop {
             match self.manifest_once(reference).await {
                 Ok(manifest) => return Ok(manifest),
@@ -121,8 +154,12 @@ impl Client {
 
     /// The index of the referrers of `image`: from the registry's own list, or from the tag that stands for it.
     pub(crate) async fn referrers(&self, repository: &Reference, image: &Digest) -> Result<Bytes, Error> {
+        self.anywhere(repository, |place| async move { self.referrers_at(&place, image).await }.boxed()).await
+    }
+
+    async fn referrers_at(&self, repository: &Reference, image: &Digest) -> Result<Bytes, Error> {
         let url = self.url(repository, &format!("referrers/{image}"))?;
-        let mut retry = self.retry();
+        let mut retry = self.retry_at(repository);
         loop {
             let ask = Ask::get(url.clone(), &[(ACCEPT, ACCEPTED)]);
             let read = async {
@@ -136,13 +173,24 @@ impl Client {
                 Err(error) => retry.after(error).await?,
             }
         }
-        Ok(self.manifest(&repository.with_tag(&cosign::referrers_tag(image))?).await?.bytes)
+        Ok(self.manifest_at(&repository.with_tag(&cosign::referrers_tag(image))?).await?.bytes)
     }
 
     pub(crate) fn retry(&self) -> Retry {
+        self.retry_times(self.inner.options.tries)
+    }
+
+    /// The tries at `reference`: few at a mirror, for there is somebody else to ask.
+    pub(crate) fn retry_at(&self, reference: &Reference) -> Retry {
+        let options = &self.inner.options;
+        let is_mirror = options.mirrors.has(reference.registry());
+        self.retry_times(if is_mirror { options.tries.min(MIRROR_TRIES) } else { options.tries })
+    }
+
+    fn retry_times(&self, tries: u32) -> Retry {
         let options = &self.inner.options;
         Retry::new(Patience {
-            tries: options.tries,
+            tries,
             first: options.first_wait,
             longest: options.longest_wait,
             longest_asked: options.longest_asked_wait,
@@ -156,7 +204,7 @@ impl Client {
         access: Access,
         ask: Ask,
     ) -> Result<Answer, Error> {
-        let mut retry = self.retry();
+        let mut retry = self.retry_at(repository);
         loop {
             match self.ask(repository, access, ask.clone()).await {
                 Ok(answer) => return Ok(answer),
@@ -270,7 +318,7 @@ impl Client {
             PlainHttp::Loopback => registry.is_loopback(),
             PlainHttp::Always => true,
             PlainHttp::Never => false,
-        };
+        } || self.inner.options.mirrors.is_insecure(registry);
         let scheme = if plain { "http" } else { "https" };
         let text = format!("{scheme}://{}/", registry.endpoint());
         let wanted = "a registry is a host name or an address, IPv6 in brackets";

@@ -29,6 +29,20 @@ pub enum Error {
         /// What would be right.
         wanted: &'static str,
     },
+    /// A text is no mirror of a registry.
+    #[error("`{text}` is not a mirror of a registry: {wanted}")]
+    BadMirror {
+        /// The text's beginning.
+        text: String,
+        /// What would be one.
+        wanted: &'static str,
+    },
+    /// Neither the registry nor a mirror of it has an answer.
+    #[error("nobody has an answer, neither a mirror nor the registry: {}", Refusals(tried))]
+    Everywhere {
+        /// What each said, the registry last.
+        tried: Vec<Error>,
+    },
     /// A variable of the environment names no proxy. Its value may have a password and is not shown.
     #[error("`{variable}` names no proxy: {wanted}")]
     BadProxy {
@@ -240,6 +254,37 @@ impl Error {
             Self::Unreachable { .. } | Self::Stalled { .. } | Self::Truncated { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502..=504),
             _ => false,
+        }
+    }
+}
+
+impl Error {
+    /// Whether it is no reason not to ask another mirror.
+    pub(crate) fn may_be_elsewhere(&self) -> bool {
+        self.is_transient() || matches!(self, Self::NotFound { .. } | Self::Status { status: 500.., .. })
+    }
+
+    /// What is said when nobody had an answer: what the registry says, the last of `tried`, unless it failed.
+    pub(crate) fn everywhere(mut tried: Vec<Self>) -> Self {
+        let is_one = tried.len() == 1;
+        match tried.last() {
+            Some(Self::NotFound { .. }) if !is_one => {
+                let places = tried.iter().filter_map(Self::place).collect::<Vec<_>>();
+                Self::NotFound { at: places.join("`, `") }
+            }
+            Some(_) if is_one => tried.swap_remove(0),
+            _ => Self::Everywhere { tried },
+        }
+    }
+
+    fn place(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { at }
+            | Self::Status { at, .. }
+            | Self::Unreachable { at, .. }
+            | Self::Stalled { at, .. }
+            | Self::Truncated { at, .. } => Some(at),
+            _ => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Credentials, Proxies};
+use crate::{Credentials, Mirrors, Proxies};
 
 /// Where plain HTTP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +22,8 @@ pub enum PlainHttp {
 pub struct Options {
     /// The logins.
     pub credentials: Credentials,
+    /// Where else images are asked for.
+    pub mirrors: Mirrors,
     /// The proxies: those of the environment have to be asked for with [`Proxies::from_env`].
     pub proxies: Proxies,
     /// Where plain HTTP is spoken.
@@ -50,6 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             credentials: Credentials::none(),
+            mirrors: Mirrors::none(),
             proxies: Proxies::none(),
             plain_http: PlainHttp::default(),
             connect: Duration::from_secs(10),

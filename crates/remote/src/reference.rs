@@ -92,6 +92,11 @@ impl Reference {
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
+    /// The same image by `name` in `registry`, if that is a name.
+    pub(crate) fn at(&self, registry: &Registry, name: String) -> Option<Self> {
+        store::is_repository(&name).then(|| Self { registry: registry.clone(), name, ..self.clone() })
+    }
+
     /// The same repository, `digest` and no tag.
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }

@@ -215,7 +215,7 @@ impl Mirror {
                 Ok(len)
             }
             Target::Registry(prefix) => {
-                let client = transfer::client(self.plain_http)?;
+                let client = transfer::client(self.plain_http, &[])?;
                 let mut written = 0;
                 for item in &copy.items {
                     let (image, signatures) = copy.described(item).await?;

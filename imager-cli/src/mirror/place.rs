@@ -71,7 +71,7 @@ impl From {
     /// The registry `prefix` if one is given, else the store in `dir`.
     pub fn new(prefix: Option<&Prefix>, store: &Store, plain_http: bool) -> anyhow::Result<Self> {
         Ok(match prefix {
-            Some(prefix) => Self::Registry(transfer::client(plain_http)?, prefix.clone()),
+            Some(prefix) => Self::Registry(transfer::client(plain_http, &[])?, prefix.clone()),
             None => Self::Store(store.clone()),
         })
     }
