@@ -14,7 +14,7 @@ use crate::wait;
 /// Pulls an image from a registry.
 #[derive(clap::Args)]
 pub struct Pull {
-    /// The image, e.g. `registry.example/siderolabs/imager:v13.1.0`; logins are taken from Docker's configuration
+    /// The image, e.g. `registry.example/siderolabs/imager:v13.1.0`; logins are taken from Docker's or podman's configuration
     #[arg(value_name = "REGISTRY/NAME:TAG")]
     reference: String,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct Push {
     /// The image in the store, e.g. `siderolabs/imager:v13.1.0`
     #[arg(value_name = "REPOSITORY:TAG")]
     image: String,
-    /// Where to, e.g. `registry.example/mirror/imager:v13.1.0`; logins are taken from Docker's configuration
+    /// Where to, e.g. `registry.example/mirror/imager:v13.1.0`; logins are taken from Docker's or podman's configuration
     #[arg(value_name = "REGISTRY/NAME:TAG")]
     reference: String,
     /// Speak plain HTTP, and not only on the loopback
@@ -98,7 +98,7 @@ pub fn reference(text: &str) -> anyhow::Result<Reference> {
 /// A client with the logins of Docker's configuration, which asks `mirrors` first.
 pub fn client(plain_http: bool, mirrors: &[Mirror]) -> anyhow::Result<Client> {
     let mut options = Options::default();
-    options.credentials = Credentials::from_docker().exit(Exit::Input)?;
+    options.credentials = Credentials::from_env().exit(Exit::Input)?;
     options.proxies = Proxies::from_env().exit(Exit::Input)?;
     for mirror in mirrors {
         options.mirrors = options.mirrors.with(mirror.clone()).exit(Exit::Input)?;

@@ -9,16 +9,21 @@ use bytes::Bytes;
 use extent::Digest;
 use futures::future::{BoxFuture, FutureExt as _};
 use url::Url;
+use url::form_urlencoded::Serializer;
 
 use crate::auth::{Challenge, MAX_TOKEN_ANSWER_LEN, TokenAnswer, Tokens, challenge};
+use crate::credentials::{Found, Secret};
 use crate::error::Login;
-use crate::http::{Answer, Ask, Http, at, target};
+use crate::helper::Helped;
+use crate::http::{Answer, Ask, Http, Sent, at, target};
 use crate::retry::{Patience, Retry, retry_after};
 use crate::{Error, Options, PlainHttp, Reference, Registry};
 
 /// The longest manifest or index that is read: what registries have to take, says the specification.
 pub const MAX_MANIFEST_LEN: u64 = 4 << 20;
 
+/// Who asks for a token in exchange for another.
+const CLIENT_ID: &str = "image-factory";
 /// How often a mirror is asked.
 const MIRROR_TRIES: u32 = 2;
 
@@ -37,6 +42,7 @@ pub struct Client {
 struct Inner {
     http: Http,
     tokens: Tokens,
+    helped: Helped,
     options: Options,
 }
 
@@ -62,7 +68,8 @@ impl Client {
     /// A client that connects when it is asked to.
     pub fn new(options: Options) -> Self {
         let http = Http::new(options.connect, options.stall, options.proxies.clone());
-        Self { inner: Arc::new(Inner { http, tokens: Tokens::default(), options }) }
+        let (tokens, helped) = (Tokens::default(), Helped::default());
+        Self { inner: Arc::new(Inner { http, tokens, helped, options }) }
     }
 
     /// The options that it was made with.
@@ -221,7 +228,7 @@ impl Client {
         access: Access,
         mut ask: Ask,
     ) -> Result<Answer, Error> {
-        let Inner { http, tokens, options } = &*self.inner;
+        let Inner { http, tokens, .. } = &*self.inner;
         let registry = repository.registry();
         let base = self.base(registry)?;
         let origin = base.origin();
@@ -239,52 +246,98 @@ impl Client {
         {
             let values =
                 answer.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-            let login = options.credentials.find(registry).ok();
-            let authorization = match challenge(values) {
-                Some(Challenge::Basic) => login.map(|login| {
-                    let header = login.header();
-                    tokens.put(&key, &scope, header.clone(), Instant::now() + Duration::from_hours(1));
-                    header
-                }),
-                Some(Challenge::Bearer { realm, service }) => {
-                    let (header, expires) = self.token(&base, registry, &realm, service, &scope).await?;
-                    tokens.put(&key, &scope, header.clone(), expires);
-                    Some(header)
+            let challenge = challenge(values);
+            let secret = if challenge.is_some() { self.secret(repository).await? } else { None };
+            let later = |after| Instant::now() + after;
+            let authorization = match (challenge, secret) {
+                (Some(_), Some(Secret::Token(token))) => {
+                    Some((format!("Bearer {token}"), later(Duration::from_hours(1))))
                 }
-                None => None,
+                (Some(Challenge::Basic), Some(Secret::Basic(login))) => {
+                    Some((login.header(), later(Duration::from_hours(1))))
+                }
+                // An identity token is for a realm.
+                (None | Some(Challenge::Basic), _) => None,
+                (Some(Challenge::Bearer { realm, service }), secret) => {
+                    Some(self.token(&base, repository, &realm, service, &scope, secret).await?)
+                }
             };
+            let authorization = authorization.map(|(header, expires)| {
+                tokens.put(&key, &scope, header.clone(), expires);
+                header
+            });
             if authorization.is_some() {
                 ask.authorization = authorization;
                 answer = http.send(&ask).await?;
             }
         }
-        self.judge(registry, answer).await
+        self.judge(repository, answer).await
+    }
+
+    /// The secret for `repository`, from a helper if one has it.
+    async fn secret(&self, repository: &Reference) -> Result<Option<Secret>, Error> {
+        let Inner { helped, options, .. } = &*self.inner;
+        match options.credentials.find(repository) {
+            Found::Secret(secret) => Ok(Some(secret.clone())),
+            Found::Helper(name) => helped.get(name, repository.registry(), options.helper).await,
+            Found::Nothing => Ok(None),
+        }
+    }
+
+    /// Who we are to the registry of `repository`, as far as somebody was asked.
+    async fn who(&self, repository: &Reference) -> Login {
+        let Inner { helped, options, .. } = &*self.inner;
+        let of = |secret: &Secret| match secret {
+            Secret::Basic(login) => Login::User(login.user.clone()),
+            Secret::Identity(_) | Secret::Token(_) => Login::Token,
+        };
+        match options.credentials.find(repository) {
+            Found::Secret(secret) => of(secret),
+            Found::Helper(name) => {
+                let secret = helped.known(name, repository.registry()).await;
+                secret.as_ref().map_or_else(|| Login::Helper(name.to_owned()), of)
+            }
+            Found::Nothing => Login::Anonymous,
+        }
     }
 
     /// A token from `realm`, which wants our login if we have one.
     async fn token(
         &self,
         base: &Url,
-        registry: &Registry,
+        repository: &Reference,
         realm: &str,
         service: Option<String>,
         scope: &str,
+        secret: Option<Secret>,
     ) -> Result<(String, Instant), Error> {
-        let Inner { http, options, .. } = &*self.inner;
+        let Inner { http, .. } = &*self.inner;
         let plain = base.scheme() == "http";
         // Never over plain HTTP for a registry that is spoken to over TLS.
         let mut url = target(base, realm, plain)?;
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = &service {
-                query.append_pair("service", service);
-            }
-            query.append_pair("scope", scope);
+        let mut fields = Serializer::new(String::new());
+        if let Some(service) = &service {
+            fields.append_pair("service", service);
         }
-        let mut ask = Ask::get(url, &[(ACCEPT, "application/json")]);
+        fields.append_pair("scope", scope);
+        let mut ask = if let Some(Secret::Identity(token)) = &secret {
+            fields.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
+            fields.append_pair("client_id", CLIENT_ID);
+            let form = [(ACCEPT, "application/json"), (CONTENT_TYPE, "application/x-www-form-urlencoded")];
+            let body = Sent::Secret(fields.finish().into());
+            Ask { method: Method::POST, body, ..Ask::get(url, &form) }
+        } else {
+            // A realm may have a query of its own.
+            let own = url.query().filter(|own| !own.is_empty()).map(|own| format!("{own}&"));
+            url.set_query(Some(&format!("{}{}", own.unwrap_or_default(), fields.finish())));
+            Ask::get(url, &[(ACCEPT, "application/json")])
+        };
         ask.plain = plain;
-        ask.authorization = options.credentials.find(registry).ok().map(crate::credentials::Basic::header);
-        let answer = self.judge(registry, http.send(&ask).await?).await?;
+        ask.authorization = match &secret {
+            Some(Secret::Basic(login)) => Some(login.header()),
+            _ => None,
+        };
+        let answer = self.judge(repository, http.send(&ask).await?).await?;
         let place = at(&answer.url);
         let bytes = answer.body.bytes("answer with a token", MAX_TOKEN_ANSWER_LEN).await?;
         // The parser's own words could quote the token.
@@ -293,16 +346,13 @@ impl Client {
     }
 
     /// `answer` if its status is good.
-    async fn judge(&self, registry: &Registry, answer: Answer) -> Result<Answer, Error> {
+    async fn judge(&self, repository: &Reference, answer: Answer) -> Result<Answer, Error> {
         let (place, status) = (at(&answer.url), answer.status.as_u16());
         match status {
             200..=299 => Ok(answer),
             404 => Err(Error::NotFound { at: place }),
             401 | 403 => {
-                let login = match self.inner.options.credentials.find(registry) {
-                    Ok(login) => Login::User(login.user.clone()),
-                    Err(nobody) => nobody,
-                };
+                let login = self.who(repository).await;
                 Err(Error::Denied { at: place, login, status, excerpt: answer.explanation().await })
             }
             _ => {

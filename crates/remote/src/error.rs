@@ -59,6 +59,14 @@ pub enum Error {
         /// The proxy, without its login.
         proxy: String,
     },
+    /// A credential helper, a program that Docker's configuration names, gives no answer. What it said is not shown.
+    #[error("the credential helper `docker-credential-{helper}` {problem}")]
+    CredentialHelper {
+        /// The helper, as it is configured.
+        helper: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The machine has no certificates to judge registries by.
     #[error("no certificate authorities are installed, so nobody's certificate can be judged")]
     NoAuthorities,
@@ -240,7 +248,9 @@ pub enum Login {
     Anonymous,
     /// A user.
     User(String),
-    /// Nobody: the login is with a credential helper, and these are not asked yet.
+    /// Somebody, by a token.
+    Token,
+    /// Nobody: the credential helper has no login for it, or was not asked.
     Helper(String),
 }
 
@@ -294,9 +304,8 @@ impl fmt::Display for Login {
         match self {
             Self::Anonymous => f.write_str("without a login"),
             Self::User(user) => write!(f, "as `{user}`"),
-            Self::Helper(name) => {
-                write!(f, "without a login: it is with the credential helper `{name}`, which is not asked")
-            }
+            Self::Token => f.write_str("by a token"),
+            Self::Helper(name) => write!(f, "without a login: the credential helper `{name}` gave none"),
         }
     }
 }

@@ -68,7 +68,12 @@ pub(crate) struct Ask {
 pub(crate) enum Sent {
     Nothing,
     Bytes(Bytes),
-    Extents { store: Store, map: ExtentMap },
+    /// What stays with the host that it is sent to.
+    Secret(Bytes),
+    Extents {
+        store: Store,
+        map: ExtentMap,
+    },
 }
 
 /// The head of an answer, and the rest of it.
@@ -127,6 +132,10 @@ impl Http {
             let answer = self.send_once(ask, &url, authorization).await?;
             let Some(location) = redirect(&ask.method, &answer)? else { return Ok(answer) };
             url = target(&url, &location, ask.plain)?;
+            if url.origin() != origin && matches!(ask.body, Sent::Secret(_)) {
+                let wanted = "a login stays with the host that it was sent to";
+                return Err(Error::BadRedirect { at: at(&ask.url), to: at(&url), wanted });
+            }
         }
         Err(Error::BadRedirect { at: at(&ask.url), to: at(&url), wanted: "at most 5 redirects in a row" })
     }
@@ -211,7 +220,9 @@ impl Sent {
     fn stream(&self, sent: Arc<AtomicU64>) -> SentBody {
         match self {
             Self::Nothing => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-            Self::Bytes(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
+            Self::Bytes(bytes) | Self::Secret(bytes) => {
+                Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync()
+            }
             Self::Extents { store, map } => {
                 let (store, map) = (store.clone(), map.clone());
                 let chunks = stream::once(async move { store.stream(map).await }).try_flatten();

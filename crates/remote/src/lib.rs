@@ -27,6 +27,7 @@ mod credentials;
 mod described;
 mod error;
 mod flight;
+mod helper;
 mod http;
 mod image;
 mod layout;

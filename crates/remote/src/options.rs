@@ -28,6 +28,8 @@ pub struct Options {
     pub proxies: Proxies,
     /// Where plain HTTP is spoken.
     pub plain_http: PlainHttp,
+    /// How long is waited for a credential helper.
+    pub helper: Duration,
     /// How long is waited for a connection.
     pub connect: Duration,
     /// How long is waited for an answer, and for every 4 KiB of one.
@@ -55,6 +57,7 @@ impl Default for Options {
             mirrors: Mirrors::none(),
             proxies: Proxies::none(),
             plain_http: PlainHttp::default(),
+            helper: Duration::from_secs(10),
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             tries: 6,

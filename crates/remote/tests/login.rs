@@ -89,7 +89,7 @@ async fn a_refusal_says_who_we_are() {
     std::fs::write(&config, r#"{"credsStore":"desktop"}"#).unwrap();
     let helped = client_with(|o| o.credentials = Credentials::from_docker_file(&config).unwrap());
     let error = pull(&there, &helped, &registry.reference("v1"), None).await.unwrap_err();
-    assert!(error.to_string().contains("credential helper `desktop`"), "{error}");
+    assert!(error.to_string().contains("`docker-credential-desktop`"), "{error}");
     assert_untagged(&there, &dir);
 }
 

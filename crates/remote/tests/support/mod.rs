@@ -179,6 +179,8 @@ pub struct Seen {
     pub authorization: Option<String>,
     pub proxy_authorization: Option<String>,
     pub range: Option<String>,
+    /// The body of what is sent with `Content-Type: application/x-www-form-urlencoded`.
+    pub body: String,
     /// How often this method and path were seen before.
     pub before: usize,
 }
@@ -200,17 +202,28 @@ impl Fake {
         let fake = Self { host, shelf: Arc::default(), seen: Arc::default() };
         let (shelf, seen) = (Arc::clone(&fake.shelf), Arc::clone(&fake.seen));
         let router = axum::Router::new().fallback(move |request: Request| {
-            let field = |name: &str| Some(request.headers().get(name)?.to_str().unwrap().to_owned());
-            let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-            let mut all = seen.lock().unwrap();
-            let before = all.iter().filter(|s: &&Seen| (&s.method, &s.path) == (&method, &path)).count();
-            let query = request.uri().query().unwrap_or_default().to_owned();
+            let (head, body) = request.into_parts();
+            let field = |name: &str| Some(head.headers.get(name)?.to_str().unwrap().to_owned());
+            let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
+            let query = head.uri.query().unwrap_or_default().to_owned();
             let (authorization, range) = (field("authorization"), field("range"));
             let proxy_authorization = field("proxy-authorization");
-            let now = Seen { method, path, query, authorization, proxy_authorization, range, before };
-            all.push(now.clone());
-            let response = quirk(&now).unwrap_or_else(|| answer(&shelf.lock().unwrap(), &now));
-            async move { response }
+            let is_form = field("content-type").is_some_and(|of| of == "application/x-www-form-urlencoded");
+            let (shelf, seen, quirk) = (Arc::clone(&shelf), Arc::clone(&seen), quirk.clone());
+            async move {
+                let body = if is_form {
+                    axum::body::to_bytes(body, 1 << 20).await.unwrap()
+                } else {
+                    [].as_slice().into()
+                };
+                let body = String::from_utf8(body.to_vec()).unwrap();
+                let mut all = seen.lock().unwrap();
+                let before = all.iter().filter(|s: &&Seen| (&s.method, &s.path) == (&method, &path)).count();
+                let now =
+                    Seen { method, path, query, authorization, proxy_authorization, range, body, before };
+                all.push(now.clone());
+                quirk(&now).unwrap_or_else(|| answer(&shelf.lock().unwrap(), &now))
+            }
         });
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         fake
