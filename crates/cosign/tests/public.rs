@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cosign::{Keyless, Part, Pattern, Policy, SIGNATURE_ANNOTATION, TrustedRoot, VerifyError};
+use cosign::{Keyless, Part, Pattern, Policy, TrustedRoot, VerifyError};
 use extent::Digest;
 use serde_json::{Value, json};
 
@@ -13,14 +13,9 @@ const BUNDLE: &[u8] = include_bytes!("public/blob.sigstore.json");
 const BLOB: &[u8] = include_bytes!("public/blob.txt");
 
 /// A Google service account's signature of an image, as in the old releases of the reference's images.
-const CERTIFICATE: &str = include_str!("public/certificate.pem");
+const MANIFEST: &[u8] = include_bytes!("public/signature-manifest.json");
+const PAYLOAD: &[u8] = include_bytes!("public/signature-payload.json");
 const IMAGE: &str = "83ab2ba6689713f2d68104cd208feadfebdd6bc881c455dcb55d2b45ac3a0753";
-const PAYLOAD: &[u8] = br#"{"critical":{"identity":{"docker-reference":"us-central1-docker.pkg.dev/cosign-test-365209/repo1/myimage"},"image":{"docker-manifest-digest":"sha256:83ab2ba6689713f2d68104cd208feadfebdd6bc881c455dcb55d2b45ac3a0753"},"type":"cosign container image signature"},"optional":{"key1":"value1"}}"#;
-const SIGNATURE: &str =
-    "MEUCIQDQ4bfM3Qs/vqE2vN0WE/9rrIalbGogs7D47Vruss3UVgIgRrohukGYmGws/og5Qaat25XgS+pz73VZD3E26ybNHjc=";
-const PROMISE: &str =
-    "MEUCIGHZnUTc/IllmCsm0l/UYzxqyWWAcqMvPDM+uN6pNhBJAiEA/wZQxTTrjg76HMH5HnUU422/3MyDOgkfxVlEpRlHUYM=";
-const LOG: &str = "c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d";
 const GOOGLE: &str = "https://accounts.google.com";
 
 fn policy(identity: &str, issuer: &str) -> Policy {
@@ -31,50 +26,11 @@ fn policy(identity: &str, issuer: &str) -> Policy {
     })
 }
 
-/// The manifest under the image's tag.
-fn manifest() -> Vec<u8> {
-    let body = json!({
-        "apiVersion": "0.0.1",
-        "kind": "hashedrekord",
-        "spec": {
-            "data": { "hash": { "algorithm": "sha256", "value": Digest::of(PAYLOAD).hex() } },
-            "signature": {
-                "content": SIGNATURE,
-                "publicKey": { "content": STANDARD.encode(CERTIFICATE) },
-            },
-        },
-    });
-    let promise = json!({
-        "SignedEntryTimestamp": PROMISE,
-        "Payload": {
-            "body": STANDARD.encode(body.to_string()),
-            "integratedTime": 1_665_481_948,
-            "logIndex": 4_884_681,
-            "logID": LOG,
-        },
-    });
-    json!({
-        "schemaVersion": 2,
-        "layers": [{
-            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
-            "size": PAYLOAD.len(),
-            "digest": Digest::of(PAYLOAD),
-            "annotations": {
-                SIGNATURE_ANNOTATION: SIGNATURE,
-                "dev.sigstore.cosign/certificate": CERTIFICATE,
-                "dev.sigstore.cosign/bundle": promise.to_string(),
-            },
-        }],
-    })
-    .to_string()
-    .into_bytes()
-}
-
 #[test]
 fn an_image_that_a_service_account_signed_in_2022_verifies() {
     let image = Digest::from_hex(IMAGE).unwrap();
     let account = r"^cosign@cosign-test-365209\.iam\.gserviceaccount\.com$";
-    let verify = |policy: Policy| policy.verify_signature_image(&image, &manifest(), &[PAYLOAD]);
+    let verify = |policy: Policy| policy.verify_signature_image(&image, MANIFEST, &[PAYLOAD]);
     verify(policy(account, GOOGLE)).unwrap();
 
     let error = verify(policy(r"@siderolabs\.com$", GOOGLE)).unwrap_err();
@@ -82,9 +38,9 @@ fn an_image_that_a_service_account_signed_in_2022_verifies() {
     let error = verify(policy(account, "https://token.actions.githubusercontent.com")).unwrap_err();
     assert!(matches!(&error, VerifyError::OtherIssuer { found, .. } if found == GOOGLE), "{error}");
     let policy = policy(account, GOOGLE);
-    let error = policy.verify_signature_image(&Digest::of(b"another"), &manifest(), &[PAYLOAD]).unwrap_err();
+    let error = policy.verify_signature_image(&Digest::of(b"another"), MANIFEST, &[PAYLOAD]).unwrap_err();
     assert!(matches!(error, VerifyError::OtherDigest { .. }), "{error}");
-    let moved = String::from_utf8(manifest()).unwrap().replace("1665481948", "1665481949");
+    let moved = str::from_utf8(MANIFEST).unwrap().replace("1665481948", "1665481949");
     let error = policy.verify_signature_image(&image, moved.as_bytes(), &[PAYLOAD]).unwrap_err();
     let promise = matches!(error, VerifyError::Evidence { part: Part::InclusionPromise, .. });
     assert!(promise, "{error}");
