@@ -314,24 +314,8 @@ impl Client {
         let Inner { http, .. } = &*self.inner;
         let plain = base.scheme() == "http";
         // Never over plain HTTP for a registry that is spoken to over TLS.
-        let mut url = target(base, realm, plain)?;
-        let mut fields = Serializer::new(String::new());
-        if let Some(service) = &service {
-            fields.append_pair("service", service);
-        }
-        fields.append_pair("scope", scope);
-        let mut ask = if let Some(Secret::Identity(token)) = &secret {
-            fields.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
-            fields.append_pair("client_id", CLIENT_ID);
-            let form = [(ACCEPT, "application/json"), (CONTENT_TYPE, "application/x-www-form-urlencoded")];
-            let body = Sent::Secret(fields.finish().into());
-            Ask { method: Method::POST, body, ..Ask::get(url, &form) }
-        } else {
-            // A realm may have a query of its own.
-            let own = url.query().filter(|own| !own.is_empty()).map(|own| format!("{own}&"));
-            url.set_query(Some(&format!("{}{}", own.unwrap_or_default(), fields.finish())));
-            Ask::get(url, &[(ACCEPT, "application/json")])
-        };
+        let url = target(base, realm, plain)?;
+        let mut ask = token_ask(url, service.as_deref(), scope, secret.as_ref());
         ask.plain = plain;
         ask.authorization = match &secret {
             Some(Secret::Basic(login)) => Some(login.header()),
@@ -393,6 +377,27 @@ impl Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+/// The request for a token to the realm `url`.
+fn token_ask(mut url: Url, service: Option<&str>, scope: &str, secret: Option<&Secret>) -> Ask {
+    let mut fields = Serializer::new(String::new());
+    if let Some(service) = service {
+        fields.append_pair("service", service);
+    }
+    fields.append_pair("scope", scope);
+    if let Some(Secret::Identity(token)) = secret {
+        fields.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
+        fields.append_pair("client_id", CLIENT_ID);
+        let form = [(ACCEPT, "application/json"), (CONTENT_TYPE, "application/x-www-form-urlencoded")];
+        let body = Sent::Secret(fields.finish().into());
+        Ask { method: Method::POST, body, ..Ask::get(url, &form) }
+    } else {
+        // A realm may have a query of its own.
+        let own = url.query().filter(|own| !own.is_empty()).map(|own| format!("{own}&"));
+        url.set_query(Some(&format!("{}{}", own.unwrap_or_default(), fields.finish())));
+        Ask::get(url, &[(ACCEPT, "application/json")])
     }
 }
 
