@@ -546,10 +546,18 @@ mod tests {
 
     #[test]
     fn classes_and_exit_codes_follow_from_the_kind() {
+        let at = || "https://r.example/v2/a".to_owned();
+        let source = |error| Error::Source { image: "a:b".to_owned(), source: Arc::new(error) };
+        let full = store::Error::NoSpace { needed: 1, source: io::ErrorKind::StorageFull.into() };
         let cases = [
             ("kernel-foo".parse::<crate::Asset>().unwrap_err(), ErrorClass::BadRequest, 2),
             (crate::Distribution::of(&Version::new(5, 0, 0)).unwrap_err(), ErrorClass::NotFound, 2),
             (Error::NotYet { what: "an ISO image".to_owned() }, ErrorClass::NotImplemented, 3),
+            (Error::NotPulled { images: Wanted::default() }, ErrorClass::Unavailable, 5),
+            (source(remote::Error::Truncated { at: at(), len: 1, wanted: 2 }), ErrorClass::Unavailable, 5),
+            (source(remote::Error::NotFound { at: at() }), ErrorClass::BadGateway, 5),
+            (source(store::Error::NotFound { digest: Digest::of(b"") }.into()), ErrorClass::Unavailable, 5),
+            (source(full.into()), ErrorClass::Full, 6),
         ];
         for (error, class, exit_code) in cases {
             assert_eq!((error.class(), error.exit_code()), (class, exit_code), "{error}");
