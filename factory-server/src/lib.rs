@@ -33,6 +33,7 @@ mod tls;
 mod version;
 
 pub use metrics::Metrics;
+pub use registry::{External, ExternalError};
 pub use routes::routes;
 pub use server::{Settings, serve};
 pub use site::Site;

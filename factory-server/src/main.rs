@@ -10,7 +10,7 @@ use bytes::Bytes;
 use clap::Parser;
 use cosign::{Opened, SigningKey};
 use factory_server::config::{self, Config, ListenAddr, Loaded, LogFormat, Source, Url};
-use factory_server::{Metrics, Settings, Site, Tls};
+use factory_server::{External, Metrics, Settings, Site, Tls};
 use imager::Factory;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Store;
@@ -243,6 +243,12 @@ fn site(config: &Config) -> anyhow::Result<Site> {
             opened.with_context(|| format!("reading the signing key `{}`", path.display()))?;
         say_key(path, &key, opened);
         site.signer = Some(Arc::new(key));
+    }
+    let external = &config.artifacts.installer.external;
+    if !external.registry.is_empty() {
+        let (registry, namespace) = (&external.registry, &external.namespace);
+        let opened = External::new(registry, namespace, &external.repository, external.insecure);
+        site.external = Some(Arc::new(opened.context("reading `artifacts.installer.external`")?));
     }
     if config.secure_boot.enabled
         && let Some(path) = &config.secure_boot.file.signing_cert_path

@@ -29,6 +29,8 @@ pub struct Site {
     pub signing_cert: Option<Bytes>,
     /// The key that signs installer images and checksums.
     pub signer: Option<Arc<SigningKey>>,
+    /// Where installer images are written through to.
+    pub external: Option<Arc<registry::External>>,
     /// How long the body of a request may take.
     pub body_timeout: Duration,
     /// What is counted and measured.
@@ -67,6 +69,7 @@ impl Site {
             allowed_origins: vec!["*".to_owned()],
             signing_cert: None,
             signer: None,
+            external: None,
             body_timeout: BODY_TIMEOUT,
             metrics: Metrics::default(),
         }

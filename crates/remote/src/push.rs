@@ -118,13 +118,14 @@ impl<'a> Push<'a> {
             return Ok(0);
         }
         heard(0);
-        let blobs = image.blobs.iter().map(|(&digest, map)| {
+        let mut blobs = Vec::new();
+        for (&digest, map) in &image.blobs {
             let heard = &heard;
-            async move {
+            blobs.push(async move {
                 let sent = push_blob(store, client, reference, digest, map).await;
                 sent.inspect(|_| heard(map.len()))
-            }
-        });
+            });
+        }
         let mut sent = stream::iter(blobs)
             .buffer_unordered(client.options().parallel_blobs.max(1))
             .try_fold(0, |sum, len| std::future::ready(Ok(sum + len)))

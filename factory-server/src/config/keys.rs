@@ -36,7 +36,7 @@ pub struct Config {
     /// Signing for secure boot.
     #[schema(inline)]
     pub secure_boot: SecureBoot,
-    /// Where source images come from.
+    /// Where images come from and go.
     #[schema(inline)]
     pub artifacts: Artifacts,
     /// How registries are spoken to.
@@ -176,7 +176,7 @@ pub struct SecureBootFile {
     pub signing_cert_path: Option<PathBuf>,
 }
 
-/// Where source images come from.
+/// Where images come from and go.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 #[non_exhaustive]
@@ -196,6 +196,9 @@ pub struct Artifacts {
     /// name; a version that they do not have is passed over.
     #[schema(inline)]
     pub catalogues: Vec<Catalogue>,
+    /// Installer images.
+    #[schema(inline)]
+    pub installer: Installer,
 }
 
 /// The images that versions are made of.
@@ -302,6 +305,32 @@ pub struct Manifest {
     pub insecure: bool,
 }
 
+/// Installer images.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Installer {
+    /// Where they are written through to.
+    #[schema(inline)]
+    pub external: External,
+}
+
+/// A registry that installer images are written through to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct External {
+    /// The registry, `HOST` or `HOST:PORT`. Installer images that are asked for by tag are pushed to it in the background, signed,
+    /// and still answered from here. Default: none.
+    pub registry: String,
+    /// What is before the names of images there.
+    pub namespace: String,
+    /// What is behind the namespace and before the names of images.
+    pub repository: String,
+    /// Whether plain HTTP is spoken with it. On the loopback it always is.
+    pub insecure: bool,
+}
+
 /// Where everything is kept.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -376,6 +405,7 @@ impl Default for Artifacts {
             talos_version_recheck_interval: Time(Duration::from_mins(15)),
             refresh_interval: Time(Duration::from_mins(5)),
             catalogues: Vec::new(),
+            installer: Installer::default(),
         }
     }
 }
@@ -469,7 +499,6 @@ pub(super) const UNUSED: &[Unused] = &[
     ("secureBoot.awsKMS", &["keyID", "pcrKeyID", "certPath", "certARN", "region"], NOT_SIGNED),
     ("artifacts.schematic", REPOSITORY, NOT_LOOKED_UP),
     ("artifacts.installer.internal", REPOSITORY, NOT_STORED),
-    ("artifacts.installer.external", REPOSITORY, NOT_STORED),
     ("registry", &["debug"], LOGGED),
     ("authentication", &["enabled", "provider", "htpasswdPath", "downloadTokenKeyPath"], NO_USERS),
     (

@@ -8,10 +8,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::labels::{
-    AssetLabels, ExtensionLabels, KindLabels, ReasonLabels, RequestLabels, RouteLabels, SourceLabels,
-    StageLabels,
+    AssetLabels, ExtensionLabels, KindLabels, OutcomeLabels, ReasonLabels, RequestLabels, RouteLabels,
+    SourceLabels, StageLabels,
 };
-use super::{Reason, Stage};
+use super::{OUTCOMES, Reason, Stage};
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -38,6 +38,7 @@ pub(super) struct Kept {
     pub(super) streams_ended_early: Family<ReasonLabels, Counter>,
     pub(super) accept_errors: Counter,
     pub(super) source_up: Family<SourceLabels, Gauge>,
+    pub(super) pushes: Family<OutcomeLabels, Counter>,
 }
 
 /// The reference's, which builds for minutes.
@@ -183,6 +184,12 @@ impl Kept {
                 "Whether a source of images answered when it was asked last (1); else its lists are those of before (0)",
                 Family::default(),
             ),
+            pushes: put(
+                r,
+                "factory_pushes",
+                "Installer images that were written through to another registry, or could not be",
+                Family::default(),
+            ),
             registry: Registry::default(),
         };
         put(
@@ -203,6 +210,9 @@ impl Kept {
         }
         for stage in Stage::ALL {
             drop(self.stage_seconds.get_or_create(&stage.labels()));
+        }
+        for outcome in OUTCOMES {
+            drop(self.pushes.get_or_create(&OutcomeLabels { outcome }));
         }
         for reason in Reason::ALL {
             drop(self.streams_ended_early.get_or_create(&reason.labels()));

@@ -51,6 +51,13 @@ pub struct SourceLabels {
     pub source: String,
 }
 
+/// What became of something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    /// `done` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RouteLabels {

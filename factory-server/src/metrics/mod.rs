@@ -27,7 +27,8 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use self::families::Kept;
 use self::labels::{
-    AssetLabels, ExtensionLabels, OTHER, ReasonLabels, RequestLabels, RouteLabels, SourceLabels, StageLabels,
+    AssetLabels, ExtensionLabels, OTHER, OutcomeLabels, ReasonLabels, RequestLabels, RouteLabels,
+    SourceLabels, StageLabels,
 };
 use crate::cache;
 
@@ -61,6 +62,8 @@ pub enum Reason {
 #[derive(Debug)]
 pub struct InFlight(Gauge);
 
+/// What becomes of a push.
+const OUTCOMES: [&str; 2] = ["done", "failed"];
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Metrics {
@@ -159,6 +162,12 @@ impl Metrics {
             let labels = SourceLabels { source: source.clone() };
             self.0.source_up.get_or_create(&labels).set(i64::from(!is_failing));
         }
+    }
+
+    /// An installer image that was written through, or could not be.
+    pub(crate) fn pushed(&self, is_done: bool) {
+        let outcome = OUTCOMES[usize::from(!is_done)];
+        self.0.pushes.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// A connection that the system did not hand over.

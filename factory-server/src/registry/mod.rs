@@ -9,6 +9,7 @@
 //!
 //! Source: OCI distribution specification 1.1 (pull, content discovery), OCI image specification 1.1.
 
+mod external;
 mod name;
 mod published;
 mod source;
@@ -37,6 +38,7 @@ use crate::representation::Representation;
 use crate::site::{Service, Site};
 use crate::{cache, schematic};
 
+pub use self::external::{External, ExternalError};
 pub use self::published::Memory;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -119,6 +121,11 @@ impl Request {
                 let published =
                     self.memory.published(&self.factory, &self.site, &schematic, image, &version).await?;
                 let digest = self.choose(&published, arch)?;
+                if let Some(external) = &self.site.external {
+                    let name = format!("{image}/{}:{version}", schematic.id());
+                    let (store, signer) = (self.factory.store(), self.site.signer.as_ref());
+                    external.publish(store, &self.metrics, signer, &published, &name);
+                }
                 self.document(&published, digest, cache::CATALOGUE).await
             }
             Wanted::Manifest(digest) => {

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use cosign::{ImageSignature, SigningKey, Subject};
 use extent::{Digest, ExtentMap};
 use imager::{Arch, Factory, InstallerImage, InstallerName, Version};
+use remote::Described;
 use schematics::{Schematic, SchematicId};
 use tokio::sync::Semaphore;
 
@@ -23,6 +25,10 @@ pub struct Published {
     pub index: Digest,
     /// The manifest for each.
     pub manifests: Vec<(Arch, Digest)>,
+    /// The index and the manifests, the index first, each behind its media type.
+    pub images: Vec<(&'static str, Bytes)>,
+    /// Configurations and layers.
+    blobs: Vec<Digest>,
     documents: HashMap<Digest, Document>,
     /// By what they sign; empty where there is no key.
     signatures: HashMap<Digest, ImageSignature>,
@@ -93,17 +99,31 @@ impl Published {
             let (media_type, extents) = (media_type.to_owned(), ExtentMap::inline(bytes.clone()));
             documents.insert(digest, Document { media_type, extents, is_manifest: true });
         }
+        let mut blobs = Vec::new();
         for (digest, extents) in image.blobs() {
+            blobs.push(digest);
             documents.insert(digest, Document { media_type: BLOB.to_owned(), extents, is_manifest: false });
         }
         let manifests =
             image.installers.iter().map(|installer| (installer.arch, installer.digest())).collect();
-        Self { index: image.digest(), manifests, documents, signatures }
+        let images = image.manifests().map(|(media_type, bytes)| (media_type, bytes.clone())).collect();
+        Self { index: image.digest(), manifests, images, blobs, documents, signatures }
     }
 
     /// The signature of the manifest `digest`, if it is one of these and there is a key.
     pub fn signature(&self, digest: &Digest) -> Option<&ImageSignature> {
         self.signatures.get(digest)
+    }
+
+    /// The image without signatures, for another registry.
+    pub fn described(&self) -> Described {
+        let blobs = self.blobs.iter().filter_map(|digest| {
+            let document = self.documents.get(digest)?;
+            Some((*digest, document.extents.clone()))
+        });
+        let mut images = self.images.iter().map(|(media_type, bytes)| ((*media_type).into(), bytes.clone()));
+        let top = images.next().expect("the index comes first");
+        Described::new(top, images, blobs.collect())
     }
 
     /// The document `digest`, if it is one of these.
