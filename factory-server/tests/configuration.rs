@@ -9,6 +9,10 @@ use std::process::{Command, Output};
 use cosign::{Policy, SigningKey};
 use factory_server::config::{Error, Loaded, Origin, Source, load};
 
+/// Sigstore's public instance.
+const TRUSTED_ROOT: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/cosign/tests/public/trusted_root.json");
+
 fn variables(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
@@ -128,6 +132,27 @@ registry: {{jobs: 32}}
     assert_eq!((second.name.as_str(), second.origin.policy.is_none()), ("bare", true));
     assert_eq!((third.extensions.as_deref(), third.origin.namespace.as_str()), (Some("acme/extensions"), ""));
     assert_eq!(key(&third.origin.policy), Some(ours.fingerprint()));
+    // A key is asked before an identity, each for itself is enough.
+    let text = format!(
+        "artifacts: {{core: {{registry: r.example}}}}
+containerSignature: {{publicKeyFile: {ours_pem}, subjectRegExp: '@a$', trustedRootFile: {TRUSTED_ROOT}}}
+registry: {{mirrors: ['r.example=http://m.example/p', '*=n.example']}}
+"
+    );
+    let core = read(&[("a.yaml", &text)], &[]).unwrap().config.sources().unwrap().core.unwrap();
+    let Some(Policy::Any(policies)) = &core.origin.policy else { panic!("{:?}", core.origin.policy) };
+    assert!(matches!(&policies[..], [Policy::Key(_), Policy::Keyless(_)]), "{policies:?}");
+    let mirrors = &core.origin.client.options().mirrors;
+    let expected = ["r.example=http://m.example/p", "*=n.example"]
+        .iter()
+        .fold(remote::Mirrors::none(), |all, text| all.with(text.parse().unwrap()).unwrap());
+    assert_eq!(*mirrors, expected);
+    let text = format!(
+        "artifacts: {{core: {{registry: r.example}}}}
+containerSignature: {{subjectRegExp: '@a$', issuerRegExp: b, trustedRootFile: {TRUSTED_ROOT}}}"
+    );
+    let core = read(&[("a.yaml", &text)], &[]).unwrap().config.sources().unwrap().core.unwrap();
+    assert!(matches!(core.origin.policy, Some(Policy::Keyless(_))));
     // A list of groups is JSON in the environment.
     let catalogues =
         r#"[{"registry": "a.example", "repository": "e", "containerSignature": {"disabled": true}}]"#;
@@ -140,6 +165,7 @@ fn sources_that_are_not_sound_say_what_to_set() {
     let dir = tempfile::tempdir().unwrap();
     let junk = dir.path().join("junk.pub");
     std::fs::write(&junk, "junk").unwrap();
+    let root = TRUSTED_ROOT;
     let wrong = |text: &str| {
         let error =
             anyhow::Error::from(read(&[("a.yaml", text)], &[]).unwrap().config.sources().unwrap_err());
@@ -147,11 +173,20 @@ fn sources_that_are_not_sound_say_what_to_set() {
     };
     let with = |rest: &str| wrong(&format!("artifacts: {{core: {{registry: r.example}}}}\n{rest}"));
     for (error, says) in [
-        (with(""), "`containerSignature.publicKeyFile`, or `containerSignature.disabled`"),
+        (with(""), "`containerSignature.publicKeyFile` or `containerSignature.subjectRegExp`"),
         (
             with("containerSignature: {subjectRegExp: '@a$'}"),
-            "keyless signatures, which are not verified yet",
+            "keyless signatures: set `containerSignature.trustedRootFile`",
         ),
+        (
+            with(&format!("containerSignature: {{subjectRegExp: a, trustedRootFile: {}}}", junk.display())),
+            "reading the trusted root",
+        ),
+        (
+            with(&format!("containerSignature: {{subjectRegExp: '(', trustedRootFile: {root}}}")),
+            "`containerSignature.subjectRegExp`",
+        ),
+        (with("registry: {mirrors: [ghcr.io]}\ncontainerSignature: {disabled: true}"), "`registry.mirrors`"),
         (with("containerSignature: {publicKeyFile: /none/key.pub}"), "reading `/none/key.pub`"),
         (with(&format!("containerSignature: {{publicKeyFile: {}}}", junk.display())), "reading the key"),
         (

@@ -128,20 +128,10 @@ impl Credentials {
         Ok(all)
     }
 
-    /// Those in `$DOCKER_CONFIG/config.json`, or `~/.docker/config.json`; none if there is no such file.
-    ///
-    /// # Errors
-    /// `BadLogin` when the file is there and cannot be read as what it should be.
-    pub fn from_docker() -> Result<Self, Error> {
-        Self::from_variables(|name| {
-            std::env::var_os(name).filter(|_| matches!(name, "DOCKER_CONFIG" | "HOME"))
-        })
-    }
-
     /// Those in the file `path`, Docker's or podman's; none if there is no such file.
     ///
     /// # Errors
-    /// As [`Credentials::from_docker`].
+    /// `BadLogin` when the file is there and cannot be read as what it should be.
     pub fn from_docker_file(path: &Path) -> Result<Self, Error> {
         let bad = |wanted| Error::BadLogin { path: path.to_owned(), wanted };
         match std::fs::metadata(path) {

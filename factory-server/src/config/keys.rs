@@ -123,12 +123,16 @@ pub struct ContainerSignature {
     pub public_key_hash_algo: String,
     /// Whether source images are taken from registries without a signature.
     pub disabled: bool,
-    /// Whose keyless signatures are believed: a regular expression. Not yet: a key is needed.
+    /// Whose keyless signatures are believed, beside those with the key: an expression that is found in an e-mail address or
+    /// the URI of a workflow.
     pub subject_reg_exp: String,
-    /// Who says who they are, exactly. Not yet.
+    /// The OpenID provider that knows them.
     pub issuer: String,
-    /// The same as a regular expression, which goes before. Not yet.
+    /// The same as an expression that is found in it, which goes before.
     pub issuer_reg_exp: String,
+    /// Certificate authorities and logs for keyless signatures: Sigstore's `trusted_root.json`. Nothing is fetched for it.
+    #[schema(value_type = Option<String>)]
+    pub trusted_root_file: Option<PathBuf>,
 }
 
 /// What is signed.
@@ -267,6 +271,9 @@ pub struct Registry {
     /// How many blobs are pulled at once, from all sources together, but four from each at least. More than 64 are 64.
     #[schema(value_type = usize)]
     pub jobs: NonZeroUsize,
+    /// Mirrors that are asked before a registry: `REGISTRY=MIRROR`, with a path where the mirror has it below one, as in
+    /// `ghcr.io=harbor.example/ghcr-proxy`; `*` for all registries, `http://` before a mirror without TLS.
+    pub mirrors: Vec<String>,
 }
 
 /// What the reference has in its paid edition.
@@ -392,8 +399,9 @@ impl Default for ContainerSignature {
             public_key_hash_algo: "sha256".to_owned(),
             disabled: false,
             subject_reg_exp: String::new(),
-            issuer: String::new(),
+            issuer: "https://accounts.google.com".to_owned(),
             issuer_reg_exp: String::new(),
+            trusted_root_file: None,
         }
     }
 }
@@ -426,7 +434,7 @@ impl Default for Components {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { jobs: NonZeroUsize::new(16).expect("it is not zero") }
+        Self { jobs: NonZeroUsize::new(16).expect("it is not zero"), mirrors: Vec::new() }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Sources of images, as they are configured.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use cosign::{KeyError, Policy, PublicKey};
+use cosign::{KeyError, Keyless, Pattern, PatternError, Policy, PublicKey, TrustedRoot, TrustedRootError};
 use imager::{FurtherCatalogue, IMAGES_AT_ONCE, Origin, Sources};
-use remote::{Client, Credentials, Options, PlainHttp};
+use remote::{Client, Credentials, Options, PlainHttp, Proxies};
 
 use super::keys::{Catalogue, Components, Config, ContainerSignature};
 
@@ -20,8 +20,8 @@ const TRIES: u32 = 4;
 pub enum SourcesError {
     /// Nothing says whose images are believed.
     #[error(
-        "images of `{registry}` are taken with a signature only: set `{group}.publicKeyFile`, or `{group}.disabled` to \
-         take them without"
+        "images of `{registry}` are taken with a signature only: set `{group}.publicKeyFile` or `{group}.subjectRegExp`, or \
+         `{group}.disabled` to take them without"
     )]
     NoPolicy {
         /// The registry.
@@ -29,15 +29,37 @@ pub enum SourcesError {
         /// The group of the keys to set.
         group: String,
     },
-    /// Keyless signatures are asked for.
+    /// Keyless signatures are asked for, and nobody who could vouch for them.
     #[error(
-        "`{group}.subjectRegExp` asks for keyless signatures, which are not verified yet: set `{group}.publicKeyFile`, or \
-         `{group}.disabled` to take images without a signature"
+        "`{group}.subjectRegExp` asks for keyless signatures: set `{group}.trustedRootFile` to a file with Sigstore's \
+         `trusted_root.json`"
     )]
-    Keyless {
+    NoTrustedRoot {
         /// The group of the keys.
         group: String,
     },
+    /// Not a trusted root.
+    #[error("reading the trusted root `{}`", path.display())]
+    TrustedRoot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TrustedRootError,
+    },
+    /// Not a pattern.
+    #[error("`{key}`")]
+    Pattern {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        source: PatternError,
+    },
+    /// Not a mirror.
+    #[error("`registry.mirrors`")]
+    Mirror(#[source] remote::Error),
+    /// The environment names a proxy that is none.
+    #[error("the proxies of the environment")]
+    Proxy(#[source] remote::Error),
     /// Another hash than signatures are made of here.
     #[error("`{group}.publicKeyHashAlgo` is `{found}`: signatures with a key are over `sha256`")]
     Hash {
@@ -207,8 +229,13 @@ impl Place<'_> {
         let registry = registry
             .map_err(|source| SourcesError::Registry { key: format!("{}.registry", self.group), source })?;
         let mut options = Options::default();
-        options.credentials = Credentials::from_docker().map_err(SourcesError::Login)?;
+        options.credentials = Credentials::from_env().map_err(SourcesError::Login)?;
         let images = IMAGES_AT_ONCE * config.source_count();
+        options.proxies = Proxies::from_env().map_err(SourcesError::Proxy)?;
+        for mirror in &config.registry.mirrors {
+            let mirror = mirror.parse().map_err(SourcesError::Mirror)?;
+            options.mirrors = options.mirrors.with(mirror).map_err(SourcesError::Mirror)?;
+        }
         options.parallel_blobs = (config.registry.jobs.get().min(JOBS_MAX) / images).max(1);
         options.tries = TRIES;
         if self.insecure {
@@ -229,22 +256,39 @@ impl Place<'_> {
         if signature.disabled {
             return Ok(None);
         }
-        let Some(path) = &signature.public_key_file else {
-            let keyless = [&signature.subject_reg_exp, &signature.issuer, &signature.issuer_reg_exp];
-            if keyless.iter().any(|text| !text.is_empty()) {
-                return Err(SourcesError::Keyless { group: group() });
+        let mut policies = Vec::new();
+        if let Some(path) = &signature.public_key_file {
+            if signature.public_key_hash_algo != "sha256" {
+                let found = signature.public_key_hash_algo.clone();
+                return Err(SourcesError::Hash { group: group(), found });
             }
-            return Err(SourcesError::NoPolicy { registry: self.registry.to_owned(), group: group() });
-        };
-        if signature.public_key_hash_algo != "sha256" {
-            let found = signature.public_key_hash_algo.clone();
-            return Err(SourcesError::Hash { group: group(), found });
+            let key = PublicKey::from_pem(&String::from_utf8_lossy(&read(path)?));
+            policies
+                .push(Policy::Key(key.map_err(|source| SourcesError::Key { path: path.clone(), source })?));
         }
-        let pem = std::fs::read_to_string(path)
-            .map_err(|source| SourcesError::Read { path: path.clone(), source })?;
-        let key =
-            PublicKey::from_pem(&pem).map_err(|source| SourcesError::Key { path: path.clone(), source })?;
-        Ok(Some(Policy::Key(key)))
+        if !signature.subject_reg_exp.is_empty() {
+            policies.push(Policy::Keyless(self.keyless()?));
+        }
+        match policies.len() {
+            0 => Err(SourcesError::NoPolicy { registry: self.registry.to_owned(), group: group() }),
+            1 => Ok(policies.pop()),
+            // In the reference's order.
+            _ => Ok(Some(Policy::Any(policies))),
+        }
+    }
+
+    fn keyless(&self) -> Result<Keyless, SourcesError> {
+        let signature = self.signature;
+        let group = || self.signature_group.clone();
+        let path = signature.trusted_root_file.as_ref();
+        let path = path.ok_or_else(|| SourcesError::NoTrustedRoot { group: group() })?;
+        let trusted_root = TrustedRoot::from_json(&read(path)?)
+            .map_err(|source| SourcesError::TrustedRoot { path: path.clone(), source })?;
+        let wrong = |key| move |source| SourcesError::Pattern { key: format!("{}.{key}", group()), source };
+        let identity = Pattern::expression(&signature.subject_reg_exp).map_err(wrong("subjectRegExp"))?;
+        let issuer = Pattern::preferring(&signature.issuer_reg_exp, &signature.issuer)
+            .map_err(wrong("issuerRegExp"))?;
+        Ok(Keyless { trusted_root, identity, issuer })
     }
 
     /// `name`, if it is that of a repository behind the namespace.
@@ -256,4 +300,8 @@ impl Place<'_> {
         }
         Err(SourcesError::Repository { key: format!("{}.{key}", self.group), found: found.to_owned() })
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SourcesError> {
+    std::fs::read(path).map_err(|source| SourcesError::Read { path: path.to_owned(), source })
 }

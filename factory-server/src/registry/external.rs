@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cosign::SigningKey;
 use extent::Digest;
-use remote::{Client, Credentials, Options, PlainHttp, Push, Reference, Signatures};
+use remote::{Client, Credentials, Options, PlainHttp, Proxies, Push, Reference, Signatures};
 use store::Store;
 use tokio::sync::Semaphore;
 
@@ -44,8 +44,8 @@ pub struct External {
 pub struct ExternalError(#[from] remote::Error);
 
 impl External {
-    /// The `registry` with `namespace` and `repository` before the names of images, where these are not empty. Logins are those
-    /// of Docker's configuration; plain HTTP is spoken on the loopback, and elsewhere where it is `insecure`.
+    /// The `registry` with `namespace` and `repository` before the names of images, where these are not empty. Logins and proxies are those of the
+    /// environment; plain HTTP is spoken on the loopback, and elsewhere where it is `insecure`.
     ///
     /// # Errors
     /// Where these make no name of a repository; where Docker's configuration cannot be used.
@@ -60,7 +60,8 @@ impl External {
         // Now, and not when it is first written to.
         format!("{prefix}/installer:v1").parse::<Reference>()?;
         let mut options = Options::default();
-        options.credentials = Credentials::from_docker()?;
+        options.credentials = Credentials::from_env()?;
+        options.proxies = Proxies::from_env()?;
         if insecure {
             options.plain_http = PlainHttp::Always;
         }
