@@ -270,7 +270,15 @@ async fn cosign_verifies_our_images_and_files_and_nothing_else() {
     assert!(!output.status.success(), "another file's bundle");
 }
 
-/// The specs that a registry without pushes cannot have the content for: the suite pushes five referrers of its own.
+/// The specs that a registry without pushes cannot have the content for.
+///
+/// Read in the sources of the pinned suite, `03_discovery_test.go` and `setup.go`: `OCI_TAG_LIST` spares the pushes of
+/// the setup and three of these specs go on to ask for what it would have pushed. They want five referrers of
+/// `manifests[4]` with the suite's annotations, and one of `manifests[3]`, whose subject is never there; no variable
+/// names others. The suite writes a new author into its configurations on each run, so that their digests cannot be
+/// prepared either. The fourth, an empty list for what nobody refers to, lies in the same container of specs, and is a test
+/// of our own in `registry.rs`. A writable registry that holds our images would be judged for its own referrers, not
+/// for ours; and Debian's `docker-registry` has no such list.
 const NEEDS_PUSH: &str = "listing references";
 
 #[tokio::test(flavor = "multi_thread")]
