@@ -253,6 +253,10 @@ fn follow<'a>(inodes: &'a Inodes, base: &TreePath, path: &'a str, last: Last) ->
             }
             _ => {}
         }
+        if name.starts_with(WHITEOUT) {
+            // No entry has such a name; a link could still lead to one.
+            return Err(TreeError::Path { path: name.to_owned() }.into());
+        }
         let next = join(&place, name)?;
         match inodes.get(&next).map(|node| &node.kind) {
             Some(Kind::Symlink(target)) if last == Last::Followed || !rest.is_empty() => {

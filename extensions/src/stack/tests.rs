@@ -158,6 +158,7 @@ fn hostile_layers_are_refused_with_a_reason() {
         (&[&["a=1"], &[".wh...="]], "not a path"),
         (&[&["d=1"], &["d/a=2"]], "`d/a` lies below `d`"),
         (&[&["d=1", "l@d"], &["l/a=2"]], "`l/a` lies below `d`"),
+        (&[&["l@.wh.a"], &["l/a=2"]], "not a path"),
         (&[&["l@l"], &["l/a=2"]], "symbolic links"),
         (&[&["l@m", "m@l"], &["l/a=2"]], "symbolic links"),
         (&[&["l@m/x", "m@l/x"], &["l/a=2"]], "symbolic links"),
