@@ -72,7 +72,7 @@ struct Shape {
 }
 
 #[expect(clippy::large_enum_variant, reason = "it lives for a moment")]
-enum Parsed {
+pub(crate) enum Parsed {
     Index(ImageIndex),
     Manifest(ImageManifest),
 }
@@ -191,7 +191,11 @@ fn choose(digest: Digest, index: &ImageIndex, platforms: &[Platform]) -> Result<
 }
 
 /// The document and its media type. `said` is what the registry or the index above says that it is.
-fn parse(digest: Digest, bytes: &[u8], said: Option<String>) -> Result<(Parsed, MediaType), Error> {
+pub(crate) fn parse(
+    digest: Digest,
+    bytes: &[u8],
+    said: Option<String>,
+) -> Result<(Parsed, MediaType), Error> {
     let bad = |wanted| Error::BadManifest { digest, wanted };
     let malformed = |what| move |source| Error::Malformed { what, digest, source };
     let shape: Shape = serde_json::from_slice(bytes).map_err(malformed("manifest"))?;

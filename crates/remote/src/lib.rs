@@ -27,6 +27,8 @@ mod credentials;
 mod described;
 mod error;
 mod flight;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod helper;
 mod http;
 mod image;
