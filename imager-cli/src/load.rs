@@ -9,6 +9,7 @@ use remote::{Layout, Pull};
 use serde::Serialize;
 
 use crate::exit::{Exit, Tag as _, refuse};
+use crate::mirror::VERSIONS;
 use crate::output::Output;
 use crate::policy::PolicyFlags;
 use crate::wait;
@@ -56,7 +57,7 @@ impl Load {
             return refuse(Exit::Input, format!("`{shown}` has no image with a name `REPOSITORY:TAG`"));
         }
         // Its tags are the versions that there are: they come when all else has.
-        names.sort_by_key(|(repository, _)| *repository == imager::SOURCE_IMAGES[4].0);
+        names.sort_by_key(|(repository, _)| *repository == VERSIONS);
         let mut loaded = Loaded { images: Vec::new(), written_bytes: 0 };
         wait(async {
             for (repository, tag) in names {

@@ -300,7 +300,9 @@ fn no_change_of_an_archive_brings_anything_unsigned_in() {
     let changes = (proptest::collection::vec(change, 1..4), 0..=4 * whole.len());
     let run = |(changes, len): (Vec<(usize, u8)>, usize)| {
         let mut bytes = whole.clone();
-        changes.into_iter().for_each(|(at, byte)| bytes[interesting[at]] = byte);
+        for (at, byte) in changes {
+            bytes[interesting[at]] = byte;
+        }
         bytes.truncate(len);
         std::fs::write(&path, bytes).unwrap();
         if let Ok((_dir, there)) = runtime.block_on(load(&path, Some(&policy))) {

@@ -20,10 +20,15 @@ use remote::{Described, Pull, Signatures};
 use serde::Serialize;
 
 use self::place::{From, Prefix, Target};
-use crate::exit::{Exit, Tag as _, refuse};
+use crate::exit::{Exit, Tag as _, refuse, refuse_hint};
 use crate::output::{Output, Progress};
 use crate::policy::PolicyFlags;
 use crate::{store, transfer};
+
+/// Where the catalogues of extensions are.
+const CATALOGUE: &str = SOURCE_IMAGES[0].0;
+/// The image whose tags are the versions that there are.
+pub const VERSIONS: &str = SOURCE_IMAGES[SOURCE_IMAGES.len() - 1].0;
 
 /// Copies what versions need, with signatures, to where no network reaches.
 #[derive(clap::Args)]
@@ -144,12 +149,14 @@ impl Mirror {
         if !self.wanted.all_versions {
             return Ok(self.wanted.version.clone());
         }
-        let (imager, _) = SOURCE_IMAGES[SOURCE_IMAGES.len() - 1];
-        let tags = from.tags(imager).await?;
+        let tags = from.tags(VERSIONS).await?;
         let mut versions: Vec<Version> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
         versions.sort();
         if versions.is_empty() {
-            return refuse(Exit::Input, format!("there are no versions: `{imager}` has no tag that is one"));
+            return refuse(
+                Exit::Input,
+                format!("there are no versions: `{VERSIONS}` has no tag that is one"),
+            );
         }
         Ok(versions)
     }
@@ -157,6 +164,13 @@ impl Mirror {
     /// Takes the images of `version`. Its tag in `imager`, which says that there is such a version, comes last.
     async fn version(&self, copy: &mut Copy<'_>, version: &Version, output: &Output) -> anyhow::Result<()> {
         let tag = version.to_string();
+        // A registry says so itself; not every one lists its tags.
+        if let From::Store(store) = &copy.from
+            && !store.tags(VERSIONS).exit(Exit::Io)?.contains(&tag)
+        {
+            let hint = "`imager versions` lists those that are there; `--from` takes others from a registry";
+            return refuse_hint(Exit::Input, format!("the store has no version {version}"), hint);
+        }
         for (repository, is_needed) in SOURCE_IMAGES {
             let taken = copy.take(repository, &tag, None).await;
             if !is_needed && taken.as_ref().is_err_and(is_absent) {
@@ -164,7 +178,7 @@ impl Mirror {
                 continue;
             }
             taken?;
-            if repository != SOURCE_IMAGES[0].0 || self.wanted.no_extensions {
+            if repository != CATALOGUE || self.wanted.no_extensions {
                 continue;
             }
             // The catalogue has come: what does it offer?
@@ -252,7 +266,7 @@ impl Copy<'_> {
         let pull = self.judged(pull).on_progress(&at);
         let taking = || what.clone();
         let (digest, size_bytes) = pull.look().await.with_context(taking).exit(Exit::Dependency)?;
-        let is_catalogue = repository == SOURCE_IMAGES[0].0;
+        let is_catalogue = repository == CATALOGUE;
         if matches!(self.from, From::Registry(..)) && (is_catalogue || !self.dry_run) {
             let pulled = pull.of_digest(digest).run().await.with_context(taking).exit(Exit::Dependency)?;
             self.fetched_bytes += pulled.fetched_len;

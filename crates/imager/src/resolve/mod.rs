@@ -48,7 +48,7 @@ pub(crate) const INSTALLER: &str = "siderolabs/installer";
 /// Where a version's command-line clients are.
 pub(crate) const TALOSCTL: &str = "siderolabs/talosctl-all";
 /// The repositories of the source images of a version, tagged with the version, and whether every version has one. The
-/// versions that there are are the tags of the last.
+/// first is the catalogue of extensions; the tags of the last are the versions that there are.
 pub const SOURCE_IMAGES: [(&str, bool); 5] =
     [(EXTENSIONS, true), (INSTALLER_BASE, false), (OVERLAYS, false), (TALOSCTL, false), (IMAGER, true)];
 /// Before it there was no image factory.
