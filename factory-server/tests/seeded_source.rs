@@ -14,7 +14,7 @@ use extent::Digest;
 use factory_server::Site;
 use imager::{Components, Core, Factory, Origin, Sources};
 use registries::{Program, put_signature};
-use remote::{Client, Reference};
+use remote::{Client, Described, Reference};
 use seed::Suite;
 use serde_json::Value;
 use store::Store;
@@ -41,10 +41,12 @@ async fn spread(from: &Store, version: &str, host: &str, key: &SigningKey, copy:
         let (name, tag) = image.rsplit_once(':').unwrap();
         let descriptor = from.resolve_tag(name, tag).unwrap().unwrap();
         let reference: Reference = format!("{host}/{image}").parse().unwrap();
-        remote::push(from, &client(), &reference, &descriptor).await.unwrap();
+        let image = Described::in_store(from, &descriptor).await.unwrap();
+        remote::push(from, &client(), &reference, &image).await.unwrap();
         remote::pull(copy, &client(), &reference, None).await.unwrap();
         let digest: Digest = descriptor.digest().to_string().parse().unwrap();
         let (tag, signature) = put_signature(&signatures, &digest, &SignatureImage::new(key, name, &digest));
+        let signature = Described::in_store(&signatures, &signature).await.unwrap();
         remote::push(&signatures, &client(), &reference.with_tag(&tag).unwrap(), &signature).await.unwrap();
     }
 }

@@ -6,7 +6,7 @@ mod support;
 
 use cosign::{Policy, SigningKey};
 use extent::Digest;
-use remote::{Client, Credentials, Error, Reference, pull, push};
+use remote::{Client, Credentials, Described, Error, Reference, pull, push};
 use support::{
     Fake, INDEX, Image, MANIFEST, NAME, Program, Seen, assert_untagged, broken, client_with, put_signature,
     status, store,
@@ -28,8 +28,10 @@ async fn an_image_comes_from_the_first_that_has_it() {
     let ((_a, here), client) = (store(), client_with(|_| ()));
     let (both, registry_only) = (Image::new(200_000, 1), Image::new(200_000, 9));
     let prefixed: Reference = format!("{}/proxy/{NAME}:v1", mirror.host).parse().unwrap();
-    push(&here, &client, &prefixed, &both.put(&here)).await.unwrap();
-    push(&here, &client, &registry.reference("v2"), &registry_only.put(&here)).await.unwrap();
+    for (image, to) in [(&both, prefixed), (&registry_only, registry.reference("v2"))] {
+        let image = Described::in_store(&here, &image.put(&here)).await.unwrap();
+        push(&here, &client, &to, &image).await.unwrap();
+    }
 
     let mirrors = [
         format!("{}={}/x", registry.host, broken.host),

@@ -13,7 +13,7 @@ use extent::Digest;
 use factory_server::Site;
 use imager::{Components, Core, Factory, Origin, Sources};
 use oci_spec::image::Descriptor;
-use remote::{Client, Reference, Registry};
+use remote::{Client, Described, Reference, Registry};
 use serde_json::Value;
 use store::Store;
 use tempfile::TempDir;
@@ -40,10 +40,12 @@ pub async fn push(store: &Store, host: &str, prefix: &str, name: &str, tag: &str
 pub async fn push_as(store: &Store, host: &str, to: &str, image: &Descriptor, key: Option<&SigningKey>) {
     let client = client();
     let reference: Reference = format!("{host}/{to}").parse().unwrap();
-    remote::push(store, &client, &reference, image).await.unwrap();
+    let described = Described::in_store(store, image).await.unwrap();
+    remote::push(store, &client, &reference, &described).await.unwrap();
     if let Some(key) = key {
         let digest: Digest = image.digest().to_string().parse().unwrap();
         let (tag, signature) = put_signature(store, &digest, &SignatureImage::new(key, to, &digest));
+        let signature = Described::in_store(store, &signature).await.unwrap();
         remote::push(store, &client, &reference.with_tag(&tag).unwrap(), &signature).await.unwrap();
     }
 }
