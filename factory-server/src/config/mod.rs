@@ -5,6 +5,7 @@
 //! A later source goes before an earlier one, and the environment before every file. What is set must be a key; keys of
 //! the reference that mean nothing here are taken, and said to have no effect.
 
+mod artifacts;
 mod document;
 mod keys;
 mod schema;
@@ -17,11 +18,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-pub use document::document;
-pub use keys::{
-    Artifacts, Build, Cache, Catalogue, Components, Config, ContainerSignature, Core, Enterprise,
-    ExtraExtensions, Http, Log, LogFormat, Manifest, Metrics, Registry, SecureBoot, SecureBootFile, Store,
+pub use artifacts::{
+    Artifacts, Catalogue, Components, ContainerSignature, Core, Enterprise, External, ExtraExtensions,
+    Installer, Manifest, Registry,
 };
+pub use document::document;
+pub use keys::{Build, Cache, Config, Http, Log, LogFormat, Metrics, SecureBoot, SecureBootFile, Store};
 pub use source::{Origin, PREFIX, Source};
 pub use sources::SourcesError;
 pub use value::{ListenAddr, Time, Url, ValueError};

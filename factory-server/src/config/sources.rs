@@ -7,7 +7,8 @@ use cosign::{KeyError, Keyless, Pattern, PatternError, Policy, PublicKey, Truste
 use imager::{FurtherCatalogue, IMAGES_AT_ONCE, Origin, Sources};
 use remote::{Client, Credentials, Options, PlainHttp, Proxies};
 
-use super::keys::{Catalogue, Components, Config, ContainerSignature};
+use super::artifacts::{Catalogue, Components, ContainerSignature};
+use super::keys::Config;
 
 /// Threads that write blobs which come in: half of those that a server has for what blocks.
 const JOBS_MAX: usize = 64;
