@@ -20,6 +20,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::Stream as _;
+use rustix::net::sockopt::set_tcp_cork;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use store::{Chunks, FilePart, Part};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -58,6 +59,8 @@ pub struct Sender {
     sending: Option<FilePart>,
     /// The part, while its next bytes are read or its blob is verified; and bytes of it that were sent before.
     readying: Option<(JoinHandle<Result<FilePart, store::Error>>, usize)>,
+    /// Whether the kernel keeps back segments that are not full.
+    is_corked: bool,
 }
 
 impl Desk {
@@ -110,11 +113,12 @@ pub fn poll_chunk(chunks: &mut Chunks, context: &mut Context<'_>) -> Poll<Option
 impl Sender {
     /// `stream`, which sends what is on `desk`.
     pub fn new(stream: TcpStream, desk: Desk) -> Self {
-        Self { stream, desk, sending: None, readying: None }
+        Self { stream, desk, sending: None, readying: None, is_corked: false }
     }
 
     /// Sends of the part that `len` bytes of a stand-in are left of.
     fn poll_send(&mut self, context: &mut Context<'_>, len: usize) -> Poll<io::Result<usize>> {
+        self.cork(true)?;
         loop {
             if let Some((readying, sent)) = &mut self.readying {
                 let (ready, sent) = (ready!(Pin::new(readying).poll(context)), *sent);
@@ -159,6 +163,16 @@ impl Sender {
         }
     }
 
+    /// Has the kernel keep back segments that are not full, or send them: every call to send a file ends as if it were the
+    /// last, and would leave a short segment behind.
+    fn cork(&mut self, is_corked: bool) -> io::Result<()> {
+        if self.is_corked != is_corked {
+            set_tcp_cork(&self.stream, is_corked)?;
+            self.is_corked = is_corked;
+        }
+        Ok(())
+    }
+
     /// Sends `slices` with the word that more is to come: a short one goes with the file behind it.
     fn poll_send_more(&self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
@@ -201,6 +215,7 @@ impl AsyncWrite for Sender {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.cork(false)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
