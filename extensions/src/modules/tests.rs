@@ -72,12 +72,7 @@ const SOURCES: &[Source<'_>] = &[
 ];
 
 fn squashed(tree: &Tree) -> Vec<u8> {
-    let options = squashfs::Options {
-        compression: squashfs::Compression::Zstd { level: 3 },
-        block_size: 131_072,
-        mtime: 0,
-        threads: std::num::NonZeroUsize::MIN,
-    };
+    let options = squashfs::Options::new(squashfs::Compression::Zstd { level: 3 });
     let mut out = Cursor::new(vec![]);
     squashfs::write(tree, &options, &nothing(), &mut out).unwrap();
     out.into_inner()

@@ -9,7 +9,7 @@ use std::io;
 
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
 
-use super::Error;
+use super::{Error, Options};
 
 /// A compressor and its effort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +85,17 @@ pub(super) enum Compressor {
         first: Option<zstd::bulk::Compressor<'static>>,
     },
     Xz(Filters),
+    /// Leaves blocks as they are.
+    Stored,
 }
 
 impl Compressor {
-    /// A compressor for blocks of at most `block_len` bytes.
-    pub(super) fn new(compression: Compression, block_len: u32) -> Result<Self, Error> {
+    /// The compressor of `options` for blocks of at most `block_len` bytes.
+    pub(super) fn of(options: &Options, block_len: u32) -> Result<Self, Error> {
+        if options.stored { Ok(Self::Stored) } else { Self::new(options.compression, block_len) }
+    }
+
+    fn new(compression: Compression, block_len: u32) -> Result<Self, Error> {
         match compression {
             Compression::Zstd { level } => {
                 let at = |level| zstd::bulk::Compressor::new(level).map_err(Error::Compress);
@@ -130,6 +136,7 @@ impl Compressor {
                 out.reserve(block.len());
                 stream.process_vec(block, out, Action::Finish).map_err(xz_error)? == Status::StreamEnd
             }
+            Self::Stored => false,
         };
         if complete && out.len() < block.len() {
             return Ok(Form::Compressed);

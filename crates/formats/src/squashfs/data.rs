@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use bytes::BufMut;
@@ -123,9 +122,10 @@ pub(super) fn write(
     let mut layout = Layout::new(files, options, blobs, start);
     let block_len = u64::from(options.block_size);
     let blocks: u64 = files.iter().map(|file| file.content.len().div_ceil(block_len)).sum();
-    // No more threads than there can be jobs.
-    let threads = NonZeroUsize::new(usize::try_from(blocks).unwrap_or(usize::MAX));
-    let threads = threads.map_or(NonZeroUsize::MIN, |blocks| blocks.min(options.threads));
+    // No more threads than there can be jobs beside the one that is done here: to begin one takes longer than a small file
+    // system does.
+    let jobs = usize::try_from(blocks).unwrap_or(usize::MAX);
+    let threads = jobs.saturating_sub(1).min(options.threads.get());
     with_threads(threads, worker, |mut queue| {
         let mut spare = Vec::new();
         loop {
@@ -174,7 +174,7 @@ impl Reader<'_> {
         }
         let compressor = match &mut self.compressor {
             Some(compressor) => compressor,
-            none => none.insert(Compressor::new(self.options.compression, self.options.block_size)?),
+            none => none.insert(Compressor::of(self.options, self.options.block_size)?),
         };
         let form = compressor.compress(block, &mut stored)?;
         Ok(Done { owner, form: Some(form), stored })

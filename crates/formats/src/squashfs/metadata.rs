@@ -12,8 +12,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::Error;
-use super::compress::{Compression, Compressor, Form};
+use super::compress::{Compressor, Form};
+use super::{Error, Options};
 
 /// Bytes of records in one metadata block.
 pub(super) const METADATA_LEN: u32 = 8192;
@@ -52,8 +52,8 @@ pub(super) struct Metadata {
 
 impl Codec {
     /// A compressor for blocks of metadata.
-    pub(super) fn new(compression: Compression) -> Result<Self, Error> {
-        Ok(Self(Rc::new(RefCell::new(Compressor::new(compression, METADATA_LEN)?))))
+    pub(super) fn new(options: &Options) -> Result<Self, Error> {
+        Ok(Self(Rc::new(RefCell::new(Compressor::of(options, METADATA_LEN)?))))
     }
 }
 
@@ -135,8 +135,12 @@ mod tests {
     use super::*;
     use crate::squashfs::Compression;
 
+    fn codec() -> Codec {
+        Codec::new(&Options::new(Compression::Zstd { level: 1 })).unwrap()
+    }
+
     fn metadata() -> Metadata {
-        Metadata::new("test", &Codec::new(Compression::Zstd { level: 1 }).unwrap())
+        Metadata::new("test", &codec())
     }
 
     #[test]
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_table_ends_with_the_positions_of_its_blocks() {
-        let codec = Codec::new(Compression::Zstd { level: 1 }).unwrap();
+        let codec = codec();
         let (bytes, index) = table("test", &[0; 8193], 1000, &codec).unwrap();
         let tail = &bytes[usize::try_from(index - 1000).unwrap()..];
         assert_eq!(tail.len(), 16);

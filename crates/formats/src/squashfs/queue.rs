@@ -6,7 +6,6 @@
 //!   push ──▶ ▢▢▢▢ ──▶ thread 0 … n, owner ──▶ ▣▢▣▣ ──▶ pop (oldest first)
 
 use std::collections::VecDeque;
-use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -64,10 +63,10 @@ impl<J, R, W: FnMut(J) -> R> Queue<'_, J, R, W> {
     }
 }
 
-/// Runs `owner` with a queue served by `threads` threads and by itself, each with a worker of its own made by
+/// Runs `owner` with a queue served by `threads` threads, if any, and by itself, each with a worker of its own made by
 /// `worker`.
 pub(super) fn with_threads<J: Send, R: Send, W: FnMut(J) -> R, T>(
-    threads: NonZeroUsize,
+    threads: usize,
     worker: impl Fn() -> W + Sync,
     owner: impl FnOnce(Queue<'_, J, R, W>) -> T,
 ) -> T {
@@ -75,10 +74,10 @@ pub(super) fn with_threads<J: Send, R: Send, W: FnMut(J) -> R, T>(
     let (done, results) = mpsc::channel();
     let queued = Mutex::new(queued);
     thread::scope(|scope| {
-        for _ in 0..threads.get() {
+        for _ in 0..threads {
             scope.spawn(|| serve(&queued, &done, worker()));
         }
-        let bound = threads.saturating_add(1).get().saturating_mul(AHEAD);
+        let bound = threads.saturating_add(1).saturating_mul(AHEAD);
         owner(Queue {
             jobs,
             queued: &queued,
@@ -128,14 +127,14 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_of_jobs() {
-        for threads in [1, 2, 7] {
+        for threads in [0, 1, 2, 7] {
             let worker = || {
                 |job: u64| {
                     thread::sleep(Duration::from_micros(job * 7919 % 300));
                     job * 2
                 }
             };
-            let results = with_threads(NonZeroUsize::new(threads).unwrap(), worker, |mut queue| {
+            let results = with_threads(threads, worker, |mut queue| {
                 let mut results = Vec::new();
                 let mut jobs = 0..100;
                 loop {
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded() {
         let bound = with_threads(
-            NonZeroUsize::new(3).unwrap(),
+            3,
             || |job: u64| job,
             |mut queue| {
                 let mut pushed = 0;
@@ -174,7 +173,7 @@ mod tests {
     fn a_panic_reaches_the_owner() {
         let owner = thread::current().id();
         let worker = || move |_: u64| assert_eq!(thread::current().id(), owner, "wrong");
-        with_threads(NonZeroUsize::MIN, worker, |mut queue| {
+        with_threads(1, worker, |mut queue| {
             // The owner takes some of them, not all for ever.
             loop {
                 queue.push(1);
@@ -202,7 +201,7 @@ mod tests {
                 here
             }
         };
-        let by: Vec<_> = with_threads(NonZeroUsize::MIN, worker, |mut queue| {
+        let by: Vec<_> = with_threads(1, worker, |mut queue| {
             (0..4).for_each(|job| queue.push(job));
             std::iter::from_fn(|| queue.pop()).collect()
         });

@@ -121,9 +121,12 @@ fn all_readers_see_everything() {
     for compression in
         [Compression::Zstd { level: 3 }, Compression::Zstd { level: 15 }, Compression::Xz { preset: 1 }]
     {
-        let image = squashfs::image(&tree, &options(compression, 2), &blobs).unwrap();
-        assert_eq!(image.len() % 4096, 0);
-        judge(&tree, &blobs, &image);
+        for stored in [false, true] {
+            let options = Options { stored, ..options(compression, 2) };
+            let image = squashfs::image(&tree, &options, &blobs).unwrap();
+            assert_eq!(image.len() % 4096, 0);
+            judge(&tree, &blobs, &image);
+        }
     }
 }
 

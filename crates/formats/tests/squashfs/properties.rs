@@ -138,10 +138,10 @@ fn blobs() -> Blobs {
 
 fn options(compression: Compression, threads: usize) -> Options {
     Options {
-        compression,
         block_size: u32::try_from(BLOCK).unwrap(),
         mtime: MTIME,
         threads: NonZeroUsize::new(threads).unwrap(),
+        ..Options::new(compression)
     }
 }
 
@@ -159,9 +159,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn readers_see_what_was_put_in(tree in tree(), xz in any::<bool>()) {
+    fn readers_see_what_was_put_in(tree in tree(), xz in any::<bool>(), stored in any::<bool>()) {
         let compression = if xz { Compression::Xz { preset: 0 } } else { Compression::Zstd { level: 1 } };
-        let image = squashfs::image(&tree, &options(compression, 2), &blobs()).unwrap();
+        let options = Options { stored, ..options(compression, 2) };
+        let image = squashfs::image(&tree, &options, &blobs()).unwrap();
         judge(&tree, &blobs(), &image);
     }
 

@@ -1,7 +1,7 @@
 //! What no reader shows: the superblock, the export table and the places of blocks.
 
 use extent::{Digest, ExtentMap, Tree};
-use formats::squashfs::{self, Compression};
+use formats::squashfs::{self, Compression, Options};
 
 use crate::seen::Blobs;
 use crate::{everything, noise, options, zstd};
@@ -90,6 +90,22 @@ fn the_bytes_are_the_same_on_any_machine() {
         "e62fcbc22f0393213f810337b3e23a9e1411dae4bbbd7532d4c7c1a23148321e",
     ];
     assert_eq!(digests, expected);
+}
+
+#[test]
+fn what_is_stored_depends_on_no_compressor() {
+    let (tree, blobs) = everything();
+    let image = |compression| {
+        let options = Options { stored: true, ..options(compression, 2) };
+        squashfs::image(&tree, &options, &blobs).unwrap()
+    };
+    let zstd = image(Compression::Zstd { level: 3 });
+    assert_eq!(Digest::of(&zstd).hex(), "71cdc39c0803ca1457e51b81284ed1e0d29200e63c6a49748b1a688591ab5062");
+    assert!(image(Compression::Zstd { level: 18 }) == zstd);
+    let mut xz = image(Compression::Xz { preset: 6 });
+    assert_eq!((number(&zstd, 20, 2), number(&xz, 20, 2)), (6, 4), "but for its name");
+    xz[20] = 6;
+    assert!(xz == zstd);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use ::extensions::{
     Extension, Layer, MODULES_IMAGE, Manifest, embedded_config, image, layer_order, layers_yaml, schematic,
 };
 use bytes::Bytes;
-use extent::{Digest, ExtentMap};
+use extent::{Digest, ExtentMap, Kind};
 use formats::{squashfs, zstd};
 
 use self::disk::{BootFiles, Disk, disk};
@@ -29,7 +29,10 @@ use crate::{
 };
 
 /// Changes whenever the same lock would give other bytes.
-pub const PLANNER_REVISION: u32 = 1;
+pub const PLANNER_REVISION: u32 = 2;
+
+/// A virtual layer with as much content is not compressed: either way it takes the same page of 4 KiB.
+const STORED_MAX: u64 = 2 << 10;
 
 /// The time of everything that has one: 1 June 2019, 21:34:52 UTC, which is the reference's.
 pub const EPOCH: u32 = 1_559_424_892;
@@ -218,13 +221,19 @@ impl Part<'_> {
         }
     }
 
-    /// A squashfs of a file or two is made in less time than it takes to look one up.
+    /// A squashfs of a file or two is made in less time than it takes to look one up, unless it is compressed.
     fn squashfs(&self, quirks: Quirks) -> Result<ExtentMap, Error> {
         match self {
             Self::Locked(extension) => Ok(blob(&extension.layer)),
             Self::Virtual(extension) => {
                 let nothing: HashMap<Digest, Bytes> = HashMap::new();
-                let image = squashfs::image(&extension.rootfs, &squashfs_options(quirks), &nothing)?;
+                let contents = extension.rootfs.iter().filter_map(|(_, node)| match &node.kind {
+                    Kind::File(content) => Some(content.len()),
+                    _ => None,
+                });
+                let stored = contents.sum::<u64>() <= STORED_MAX;
+                let options = squashfs::Options { stored, ..squashfs_options(quirks) };
+                let image = squashfs::image(&extension.rootfs, &options, &nothing)?;
                 Ok(ExtentMap::inline(image))
             }
         }
