@@ -123,14 +123,25 @@ impl OpenBlobs {
     ) -> Result<Self, Error> {
         let mut blobs = HashMap::new();
         let mut lens = HashMap::new();
+        // Extents of one blob follow each other by the hundred.
+        let mut last: Option<(Digest, u64)> = None;
         for extent in map.extents() {
             let Source::Blob { digest, offset } = &extent.source else { continue };
-            if !blobs.contains_key(digest) {
-                let blob = open(digest)?;
-                lens.insert(*digest, blob.stamp()?.len);
-                blobs.insert(*digest, blob);
-            }
-            let (len, end) = (lens[digest], offset.saturating_add(extent.len));
+            let len = match last {
+                Some((known, len)) if known == *digest => len,
+                _ => match lens.get(digest) {
+                    Some(len) => *len,
+                    None => {
+                        let blob = open(digest)?;
+                        let len = blob.stamp()?.len;
+                        blobs.insert(*digest, blob);
+                        lens.insert(*digest, len);
+                        len
+                    }
+                },
+            };
+            last = Some((*digest, len));
+            let end = offset.saturating_add(extent.len);
             if end > len {
                 // Cut short, it is corrupt; else the map is wrong.
                 store.check(&blobs[digest])?;

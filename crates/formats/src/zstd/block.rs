@@ -14,6 +14,14 @@ pub(super) const RLE: u32 = 1;
 /// Block type: compressed.
 pub(super) const COMPRESSED: u32 = 2;
 
+/// The header of a raw block of full length that is not the last.
+const FULL_RAW: [u8; 3] = full_header(RAW);
+/// As many zeros as a block stands for, before the last block.
+const FULL_ZEROS: [u8; 4] = {
+    let [a, b, c] = full_header(RLE);
+    [a, b, c, 0]
+};
+
 /// Inline bytes longer than this are shared, not copied.
 const COPY_LEN_MAX: u64 = 16 << 10;
 
@@ -37,6 +45,13 @@ const RESET_REACH: u64 = 8;
 pub(super) const RESET_ROOM: u64 = RESET_CONTENT_LEN + RESET_REACH;
 /// How many bytes a reset takes, headers included.
 pub(super) const RESET_LEN: u64 = 2 * (3 + 7);
+
+/// The header of a block of full length that is not the last.
+#[expect(clippy::cast_possible_truncation, reason = "a block is at most 128 KiB")]
+const fn full_header(kind: u32) -> [u8; 3] {
+    let [a, b, c, _] = ((BLOCK_LEN_MAX as u32) << 3 | kind << 1).to_le_bytes();
+    [a, b, c]
+}
 
 /// A frame being written, block after block, after its header.
 pub(super) struct Blocks {
@@ -62,6 +77,11 @@ impl Blocks {
     pub fn zeros(&mut self, len: u64, reset: bool) {
         assert!(!reset || len >= RESET_ROOM, "a reset has room");
         let mut plain = len - if reset { RESET_CONTENT_LEN } else { 0 };
+        // A disk has thousands of them, all alike but for the last.
+        let alike = (plain / BLOCK_LEN_MAX).saturating_sub(1);
+        self.left -= alike * BLOCK_LEN_MAX;
+        self.ours.extend(FULL_ZEROS.repeat(usize::try_from(alike).expect("headers are in memory")));
+        plain -= alike * BLOCK_LEN_MAX;
         while plain > 0 {
             let len = plain.min(BLOCK_LEN_MAX);
             self.header(RLE, len, len);
@@ -76,13 +96,19 @@ impl Blocks {
 
     /// What `map` describes, as it is.
     pub fn raw(&mut self, map: &ExtentMap) {
-        let mut offset = 0;
-        while offset < map.len() {
-            let block = map.slice(offset..offset + BLOCK_LEN_MAX);
-            self.header(RAW, block.len(), block.len());
-            offset += block.len();
-            for extent in block.extents() {
-                self.carry(extent);
+        // A disk has hundreds of blocks and a handful of long extents: those are cut here, without a map for each block.
+        let mut block_left = 0;
+        for (offset, extent) in map.iter() {
+            let mut from = 0;
+            while from < extent.len {
+                if block_left == 0 {
+                    block_left = (map.len() - offset - from).min(BLOCK_LEN_MAX);
+                    self.header(RAW, block_left, block_left);
+                }
+                let to = extent.len.min(from + block_left);
+                self.carry(extent.part(from..to));
+                block_left -= to - from;
+                from = to;
             }
         }
     }
@@ -120,7 +146,7 @@ impl Blocks {
         self.ours.extend_from_slice(&header.to_le_bytes()[..3]);
     }
 
-    fn carry(&mut self, extent: &Extent) {
+    fn carry(&mut self, extent: Extent) {
         match &extent.source {
             Source::Inline(bytes) if extent.len <= COPY_LEN_MAX => self.ours.extend_from_slice(bytes),
             Source::Zero if extent.len <= COPY_LEN_MAX => {
@@ -129,7 +155,7 @@ impl Blocks {
             }
             _ => {
                 self.flush();
-                self.done.push(extent.clone());
+                self.done.push(extent);
             }
         }
     }
@@ -140,6 +166,12 @@ impl Blocks {
     }
 
     fn flush(&mut self) {
-        self.done.push_inline(Bytes::from(std::mem::take(&mut self.ours)));
+        if self.ours == FULL_RAW {
+            // What most blocks begin with, and no memory of its own.
+            self.done.push_inline(Bytes::from_static(&FULL_RAW));
+            self.ours.clear();
+        } else {
+            self.done.push_inline(Bytes::from(std::mem::take(&mut self.ours)));
+        }
     }
 }

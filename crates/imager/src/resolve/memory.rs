@@ -32,10 +32,12 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         }
         let value = Arc::new(learn()?);
         let mut values = self.locked();
-        if values.len() >= self.count_max {
-            values.clear();
-        }
+        let forgotten =
+            if values.len() >= self.count_max { std::mem::take(&mut *values) } else { HashMap::new() };
         values.insert(key, Arc::clone(&value));
+        drop(values);
+        // Takes long, and nobody is to wait for it.
+        drop(forgotten);
         Ok(value)
     }
 
