@@ -288,6 +288,8 @@ async fn a_stop_under_load_loses_nothing_and_the_next_process_takes_over() {
 
     // The old process still serves what began; a new one has its port already.
     let next = Program::start(server(), &dir, &address);
+    // Another client: this one's idle connections are being closed.
+    let client = self::client();
     let head = client.head(&url).send().await.unwrap();
     assert_eq!((head.status().as_u16(), field(&head, "etag")), (200, etag));
     for response in begun {

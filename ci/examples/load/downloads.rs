@@ -79,11 +79,15 @@ pub async fn slow(at: &str, path: &str, count: &str, seconds: &str) -> Fallible<
             Fallible::Ok(())
         });
     }
-    let mut failed = 0;
+    let (mut failed, mut first_failure) = (0, None);
     while let Some(client) = clients.join_next().await {
-        failed += usize::from(client?.is_err());
+        if let Err(error) = client? {
+            failed += 1;
+            first_failure.get_or_insert_with(|| error.to_string());
+        }
     }
     Ok(json!({
         "begun": begun_count.load(Ordering::Relaxed), "alive": alive.load(Ordering::Relaxed), "failed": failed,
+        "first_failure": first_failure,
     }))
 }

@@ -8,7 +8,11 @@ use std::time::Duration;
 use axum::http::Uri;
 use axum::http::uri::Scheme;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that wait to be accepted: as many as there may be in all, or as the system grants. Beyond it the system drops
+/// the last packet of a handshake, and resets some of the clients, who take themselves for connected.
+const BACKLOG: u32 = 10_000;
 
 /// Where to listen: `HOST:PORT`, or `:PORT` for every address of the machine. Port 0 takes a free one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,16 +62,32 @@ impl ListenAddr {
     /// What the system says: the port is taken, the name is unknown.
     pub async fn bind(&self) -> io::Result<TcpListener> {
         if !self.host.is_empty() {
-            return TcpListener::bind((self.host.as_str(), self.port)).await;
+            return listen((self.host.as_str(), self.port)).await;
         }
         // The address `::` takes IPv4 as well, where there is IPv6 at all.
-        match TcpListener::bind(("::", self.port)).await {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                TcpListener::bind(("0.0.0.0", self.port)).await
-            }
+        match listen(("::", self.port)).await {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => listen(("0.0.0.0", self.port)).await,
             bound => bound,
         }
     }
+}
+
+/// Listens at the first address of `host` that can be had.
+async fn listen(host: (&str, u16)) -> io::Result<TcpListener> {
+    let mut refused = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host(host).await? {
+        let bound =
+            if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.and_then(|socket| {
+                socket.set_reuseaddr(true)?;
+                socket.bind(address)?;
+                socket.listen(BACKLOG)
+            });
+        match bound {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 impl FromStr for ListenAddr {
@@ -168,7 +188,23 @@ text!(ListenAddr, Url, Time);
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use tokio::net::TcpStream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_is_connected_before_anybody_is_accepted() {
+        // More than the 1 024 that is usual. What is beyond the backlog tries again after a second, and for ever.
+        const CROWD: usize = 1500;
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+        let listener = "127.0.0.1:0".parse::<ListenAddr>().unwrap().bind().await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let crowd = futures::future::try_join_all((0..CROWD).map(|_| TcpStream::connect(address)));
+        let crowd = tokio::time::timeout(Duration::from_secs(30), crowd).await;
+        assert_eq!(crowd.expect("nobody waits").unwrap().len(), CROWD);
+    }
 
     #[test]
     fn addresses_to_listen_on() {
