@@ -127,18 +127,15 @@ impl OpenBlobs {
         let mut last: Option<(Digest, u64)> = None;
         for extent in map.extents() {
             let Source::Blob { digest, offset } = &extent.source else { continue };
-            let len = match last {
-                Some((known, len)) if known == *digest => len,
-                _ => match lens.get(digest) {
-                    Some(len) => *len,
-                    None => {
-                        let blob = open(digest)?;
-                        let len = blob.stamp()?.len;
-                        blobs.insert(*digest, blob);
-                        lens.insert(*digest, len);
-                        len
-                    }
-                },
+            let known = last.filter(|(known, _)| known == digest).map(|(_, len)| len);
+            let len = if let Some(len) = known.or_else(|| lens.get(digest).copied()) {
+                len
+            } else {
+                let blob = open(digest)?;
+                let len = blob.stamp()?.len;
+                blobs.insert(*digest, blob);
+                lens.insert(*digest, len);
+                len
             };
             last = Some((*digest, len));
             let end = offset.saturating_add(extent.len);
