@@ -1,23 +1,25 @@
 //! The factory: a store, and what is asked of the engine.
 
+mod planning;
+
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use extent::{Digest, ExtentMap, MapId};
+use extent::{Digest, ExtentMap};
 use schematics::{Schematic, SchematicId};
 use store::Store;
 use tokio::sync::Semaphore;
 use tracing::{Instrument as _, Span, debug_span};
 
+use self::planning::PLANS_MAX;
 use crate::resolve::Resolver;
 use crate::resolve::memory::Memory;
 use crate::sources::{self, Sources, Standing, Supply};
-use crate::{
-    Arch, Artifact, Asset, AssetKind, Checksum, Error, InstallerImage, InstallerName, Lock, Offer,
-    OverlayOffer, Version,
-};
+use crate::{Arch, Asset, AssetKind, Checksum, Error, InstallerName, Lock, Offer, OverlayOffer, Version};
+
+pub use self::planning::{Planned, Planning};
 
 /// Resolves requests against a store. Cheap to clone; clones share what they remember.
 ///
@@ -57,34 +59,6 @@ pub struct Resolved {
     /// systemd-stub, where a UKI is made; else nothing.
     pub(crate) stub: bytes::Bytes,
 }
-
-/// An asset, described and identified.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Planned {
-    /// The description.
-    pub artifact: Artifact,
-    /// Its identity.
-    pub id: MapId,
-    /// What decided it.
-    pub lock: Lock,
-}
-
-/// A plan, and what it took to get it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Planning {
-    /// The plan.
-    pub planned: Arc<Planned>,
-    /// Whether it was there already.
-    pub is_remembered: bool,
-    /// How long it waited for its turn.
-    pub waited: Duration,
-}
-
-/// How many plans are remembered: some 400 KiB each. Parts of a download, and downloads of a fleet, come soon after
-/// each other.
-const PLANS_MAX: usize = 64;
 
 /// How often a request is resolved anew because it wants more: tags, then what a catalogue lists, then what turned out not
 /// to be complete.
@@ -252,41 +226,6 @@ impl Factory {
         .await
     }
 
-    /// The asset that `resolved` describes, with its identity computed: about a millisecond of a processor, on the thread of
-    /// who asks and in the order of asking. Who asks for the same asset while it is remembered shares the description.
-    ///
-    /// # Errors
-    /// Those of [`crate::plan`].
-    pub async fn plan(&self, resolved: Resolved) -> Result<Arc<Planned>, Error> {
-        Ok(self.planning(resolved).await?.planned)
-    }
-
-    /// The same, with what it took.
-    ///
-    /// # Errors
-    /// Those of [`crate::plan`].
-    pub async fn planning(&self, resolved: Resolved) -> Result<Planning, Error> {
-        let span = debug_span!("plan", version = %resolved.lock.version, asset = %resolved.lock.asset);
-        // A lock has kilobytes, which futures would copy into each other.
-        self.planning_in_turn(Box::new(resolved)).instrument(span).await
-    }
-
-    async fn planning_in_turn(&self, resolved: Box<Resolved>) -> Result<Planning, Error> {
-        let begun = Instant::now();
-        // More at a time would take as long, and the last to begin would be as likely to end first.
-        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
-        let waited = begun.elapsed();
-        let mut is_remembered = true;
-        // Nothing waits in it, and to hand it over to another thread and back takes longer than a part of it.
-        let planned = self.plans.get(resolved.lock.digest(), || {
-            is_remembered = false;
-            let artifact = crate::plan(&resolved)?;
-            Ok(Planned { id: artifact.extents.id(), artifact, lock: resolved.lock })
-        })?;
-        tracing::debug!(size_bytes = planned.artifact.extents.len(), is_remembered, "planned");
-        Ok(Planning { planned, is_remembered, waited })
-    }
-
     /// The locks of the installer image `name`, for every architecture that `version` has: none if it has none.
     ///
     /// # Errors
@@ -313,19 +252,6 @@ impl Factory {
         // Each hashes a layer when it is asked for the first time.
         let (first, second) = tokio::try_join!(one(first), one(second))?;
         Ok(first.into_iter().chain(second).collect())
-    }
-
-    /// The installer image of all that was resolved, in parts.
-    ///
-    /// # Errors
-    /// Those of [`crate::installer`].
-    pub async fn installer_image(&self, resolved: Vec<Resolved>) -> Result<InstallerImage, Error> {
-        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
-        self.run(move |_| {
-            let installers: Result<_, Error> = resolved.iter().map(crate::installer).collect();
-            Ok(InstallerImage::of(installers?))
-        })
-        .await
     }
 
     /// Keeps `schematic`: its canonical form is the blob that its id names.
