@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use extent::{ExtentMap, read_all};
 use formats::{gpt::Guid, pe};
+use futures::FutureExt as _;
 use imager::profile::OutFormat;
 use imager::{Artifact, AssetKind, ErrorClass, Lock, rows, table};
 use proptest::prelude::*;
@@ -80,6 +81,22 @@ async fn extents_are_the_golden_ones() {
         }
         let expected = std::fs::read_to_string(&golden).unwrap_or_default();
         assert!(printed == expected, "`{}` is not:\n{printed}", golden.display());
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_compresses_much_does_not_hold_the_thread_of_who_asks() {
+    let made = complete();
+    for (len, is_held) in [(0, true), (1000, true), (100_000, false)] {
+        let schematic =
+            format!("customization: {{embeddedMachineConfiguration: \"{}\"}}", "x1".repeat(len / 2));
+        let resolved = made.resolve(&schematic, "metal-amd64-uki.efi").await.unwrap();
+        let mut planning = std::pin::pin!(made.factory.planning(resolved));
+        let at_once = planning.as_mut().now_or_never();
+        assert_eq!(at_once.is_some(), is_held, "{len} bytes");
+        if at_once.is_none() {
+            planning.await.unwrap();
+        }
     }
 }
 
