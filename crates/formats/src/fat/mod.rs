@@ -13,8 +13,10 @@
 //! Source: Microsoft FAT specification 1.03.
 
 mod directory;
+mod error;
 mod geometry;
 mod name;
+mod reserved;
 
 use bytes::Bytes;
 use extent::{ExtentMap, Kind, Node, Tree, TreePath};
@@ -22,6 +24,9 @@ use extent::{ExtentMap, Kind, Node, Tree, TreePath};
 use directory::{ENTRY_LEN, Target, Time};
 use geometry::{CLUSTERS_MIN, Geometry};
 use name::Name;
+use reserved::reserved;
+
+pub use error::Error;
 
 /// A volume to lay out.
 #[derive(Clone, Debug)]
@@ -46,104 +51,6 @@ impl Default for Volume {
         let label = String::new();
         Self { len: 0, sector_size: 512, sectors_per_cluster: None, label, id: 0x1234_abcd, time: 0 }
     }
-}
-
-/// Why a tree cannot be a volume.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Error {
-    /// Sectors have 512 or 4096 bytes.
-    #[error("a sector of {sector_size} bytes is neither of 512 nor of 4096")]
-    SectorSize {
-        /// The length asked for.
-        sector_size: u32,
-    },
-    /// Clusters have 1, 2, 4 … 128 sectors.
-    #[error("{sectors_per_cluster} sectors per cluster are not a power of two")]
-    ClusterSize {
-        /// The number asked for.
-        sectors_per_cluster: u8,
-    },
-    /// The label is too long or has characters that a label cannot have.
-    #[error("`{label}` is not a volume label")]
-    Label {
-        /// The label.
-        label: String,
-    },
-    /// The tree does not fit, or the clusters are too few for FAT32.
-    #[error("a volume of {len} bytes is too small, {needed} bytes are enough")]
-    TooSmall {
-        /// The volume's length in bytes.
-        len: u64,
-        /// A length in bytes, in whole MiB, that does.
-        needed: u64,
-    },
-    /// Sector numbers have 32 bits.
-    #[error("a volume of {len} bytes is too large, {max} is the most")]
-    TooLarge {
-        /// The volume's length in bytes.
-        len: u64,
-        /// The greatest length in bytes.
-        max: u64,
-    },
-    /// Cluster numbers have 28 bits.
-    #[error("{clusters} clusters are more than {max}: they must be larger")]
-    TooManyClusters {
-        /// How many there would be.
-        clusters: u32,
-        /// How many there can be.
-        max: u32,
-    },
-    /// The length of a file has 32 bits.
-    #[error("`{path}` has {len} bytes, more than {max}")]
-    FileTooLarge {
-        /// The file.
-        path: TreePath,
-        /// Its length in bytes.
-        len: u64,
-        /// The greatest length in bytes.
-        max: u64,
-    },
-    /// Drivers number the entries of a directory with 16 bits.
-    #[error("directory `{path}` takes {entries} entries, more than {max}")]
-    DirectoryTooLarge {
-        /// The directory.
-        path: TreePath,
-        /// How many entries its names take.
-        entries: u64,
-        /// How many there can be.
-        max: u64,
-    },
-    /// A name has characters that FAT cannot hold, or ends with a dot or a space.
-    #[error("`{path}` has a name that FAT cannot hold")]
-    Name {
-        /// The entry.
-        path: TreePath,
-    },
-    /// Two names differ in case only.
-    #[error("`{path}` and `{other}` are the same name to FAT")]
-    NameClash {
-        /// The later of the two.
-        path: TreePath,
-        /// The earlier.
-        other: TreePath,
-    },
-    /// FAT has regular files and directories.
-    #[error("`{path}` is a {kind}, which FAT cannot hold")]
-    Unsupported {
-        /// The entry.
-        path: TreePath,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// A hard link leads to nothing.
-    #[error("`{path}` is a link to `{target}`, which is not a file")]
-    Dangling {
-        /// The link.
-        path: TreePath,
-        /// Where it leads.
-        target: TreePath,
-    },
 }
 
 /// Greatest length of a file: 32 bits.
@@ -379,55 +286,4 @@ fn listing(entries: &[Entry], index: usize, label: Option<&[u8; 11]>, time: Time
         directory::push_named(&mut bytes, name, entries[*child].target(), time);
     }
     bytes
-}
-
-/// The sectors before the tables: boot sector and FSInfo, and both again from sector 6.
-fn reserved(map: &mut ExtentMap, geometry: &Geometry, volume: &Volume, label: Option<&[u8; 11]>, used: u32) {
-    let sector = u64::from(geometry.sector_size);
-    let boot = boot_sector(geometry, volume, label);
-    let (free, hint) = match geometry.clusters - used {
-        0 => (0, u32::MAX),
-        free => (free, ROOT_CLUSTER + used),
-    };
-    for base in [0, 6 * sector] {
-        map.zero_to(base);
-        map.push_inline(boot.clone());
-        map.zero_to(base + 510);
-        map.push_inline(&[0x55, 0xaa][..]);
-        map.zero_to(base + sector);
-        map.push_inline(&b"RRaA"[..]);
-        map.zero_to(base + sector + 484);
-        map.push_inline([*b"rrAa", free.to_le_bytes(), hint.to_le_bytes()].concat());
-        map.zero_to(base + sector + 510);
-        map.push_inline(&[0x55, 0xaa][..]);
-    }
-}
-
-/// The boot sector up to where its zeros begin.
-fn boot_sector(geometry: &Geometry, volume: &Volume, label: Option<&[u8; 11]>) -> Vec<u8> {
-    let mut boot = vec![0xeb, 0x58, 0x90]; // jump to the code below
-    boot.extend(b"mkfs.fat"); // what the volume is laid out like; nobody reads it
-    boot.extend(geometry.sector_size.to_le_bytes());
-    boot.push(geometry.sectors_per_cluster);
-    boot.extend(geometry.reserved_sectors.to_le_bytes());
-    boot.push(2); // tables
-    boot.extend([0; 4]); // FAT12 and FAT16: entries of the root, sectors
-    boot.push(0xf8); // fixed disk
-    boot.extend([0; 2]); // FAT12 and FAT16: sectors per table
-    boot.extend(geometry.sectors_per_track.to_le_bytes());
-    boot.extend(geometry.heads.to_le_bytes());
-    boot.extend([0; 4]); // sectors before the volume: no reader needs them
-    boot.extend(geometry.sectors.to_le_bytes());
-    boot.extend(geometry.fat_sectors.to_le_bytes());
-    boot.extend([0; 4]); // both tables are in use; version 0.0
-    boot.extend(ROOT_CLUSTER.to_le_bytes());
-    boot.extend(1_u16.to_le_bytes()); // FSInfo
-    boot.extend(6_u16.to_le_bytes()); // backup
-    boot.extend([0; 12]);
-    boot.extend([0x80, 0, 0x29]); // drive; the next three fields are there
-    boot.extend(volume.id.to_le_bytes());
-    boot.extend(label.unwrap_or(b"NO NAME    "));
-    boot.extend(b"FAT32   ");
-    boot.extend([0xcd, 0x18, 0xf4, 0xeb, 0xfd]); // int 0x18: the next device; then hlt, for ever
-    boot
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 use extent::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::reader::Reader;
+use super::tables::{Fault, Tables};
 use super::{BLOCK_LEN_MAX, MAGIC, WINDOW_LEN, block};
 
 /// A compressed frame, kept as a blob, whose blocks stand for another blob's content.
@@ -121,7 +123,7 @@ pub fn compress_blob(bytes: &[u8]) -> Vec<u8> {
 ///
 /// A checksum at the end is left out of the form.
 pub fn form(compressed: &[u8], digest: Digest) -> Result<Form, Error> {
-    let mut reader = Reader { bytes: compressed, at: 0 };
+    let mut reader = Reader::new(compressed);
     let header = header(&mut reader)?;
     let block_max = header.window_len.min(BLOCK_LEN_MAX);
     let first_block = reader.offset();
@@ -221,97 +223,6 @@ fn header(reader: &mut Reader) -> Result<Header, Error> {
         return Err(Error::WindowTooLarge { len: window_len, max: WINDOW_LEN });
     }
     Ok(Header { window_len, content_len, has_checksum: descriptor & 0x04 != 0 })
-}
-
-/// Which tables the blocks so far have defined: a later block may use them again.
-///
-/// A frame that defines all it uses can follow any other blocks.
-#[derive(Default)]
-struct Tables {
-    huffman: bool,
-    sequences: bool,
-}
-
-enum Fault {
-    Malformed,
-    Undefined,
-}
-
-impl Tables {
-    /// Takes note of what a compressed block uses and defines.
-    ///
-    /// Source: RFC 8878, §3.1.1.3.1.1 (literals section header), §3.1.1.3.2.1 (sequences section header).
-    fn follow(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let malformed = |_| Fault::Malformed;
-        let mut reader = Reader { bytes: body, at: 0 };
-        let first = *body.first().ok_or(Fault::Malformed)?;
-        let (kind, format) = (first & 3, first >> 2 & 3);
-        if kind < 2 {
-            let (header_len, shift) = match format {
-                1 => (2, 4),
-                3 => (3, 4),
-                _ => (1, 3),
-            };
-            let len = reader.number(header_len).map_err(malformed)? >> shift;
-            reader.take(if kind == 0 { len } else { 1 }).map_err(malformed)?;
-        } else {
-            let (header_len, bits) = match format {
-                3 => (5, 18),
-                2 => (4, 14),
-                _ => (3, 10),
-            };
-            let sizes = reader.number(header_len).map_err(malformed)? >> 4;
-            reader.take(sizes >> bits).map_err(malformed)?;
-            if kind == 3 && !self.huffman {
-                return Err(Fault::Undefined);
-            }
-            self.huffman = true;
-        }
-        match reader.number(1).map_err(malformed)? {
-            0 => return if reader.rest().is_empty() { Ok(()) } else { Err(Fault::Malformed) },
-            count if count < 128 => {}
-            255 => drop(reader.take(2).map_err(malformed)?),
-            _ => drop(reader.take(1).map_err(malformed)?),
-        }
-        let modes = reader.number(1).map_err(malformed)?;
-        if modes & 3 != 0 {
-            return Err(Fault::Malformed);
-        }
-        let repeats = [6, 4, 2].iter().any(|shift| modes >> shift & 3 == 3);
-        if repeats && !self.sequences {
-            return Err(Fault::Undefined);
-        }
-        self.sequences = true;
-        Ok(())
-    }
-}
-
-/// Bytes from the front on.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn offset(&self) -> u64 {
-        self.at as u64
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
-    }
-
-    fn take(&mut self, len: u64) -> Result<&'a [u8], Error> {
-        let taken = usize::try_from(len).ok().and_then(|len| self.rest().get(..len));
-        let taken = taken.ok_or(Error::Truncated { offset: self.offset(), len: self.bytes.len() as u64 })?;
-        self.at += taken.len();
-        Ok(taken)
-    }
-
-    /// A little-endian number of at most eight bytes.
-    fn number(&mut self, len: u64) -> Result<u64, Error> {
-        Ok(self.take(len)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@
 
 mod block;
 mod form;
+mod reader;
+mod tables;
 
 use std::ops::Range;
 
