@@ -5,6 +5,7 @@
 //!
 //! Source: go-procfs and `pkg/imager/imager.go` of Talos, as facts.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::platform::NVME_TIMEOUT;
@@ -14,7 +15,10 @@ use crate::{Arch, Error, Platform, Profile, Quirks, Version, meta};
 /// A kernel command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
+    /// One that was taken away has no values.
     parameters: Vec<Parameter>,
+    /// Where among them each key is. A schematic can have a hundred thousand keys, so none is searched for.
+    places: HashMap<String, usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +46,7 @@ impl CommandLine {
     pub fn append(&mut self, key: &str, value: &str) {
         match self.find(key) {
             Some(index) => self.parameters[index].values.push(value.to_owned()),
-            None => {
-                self.parameters.push(Parameter { key: key.to_owned(), values: vec![value.to_owned()] });
-            }
+            None => self.push(Parameter { key: key.to_owned(), values: vec![value.to_owned()] }),
         }
     }
 
@@ -81,13 +83,18 @@ impl CommandLine {
     }
 
     fn find(&self, key: &str) -> Option<usize> {
-        self.parameters.iter().position(|parameter| parameter.key == key)
+        self.places.get(key).copied()
+    }
+
+    fn push(&mut self, parameter: Parameter) {
+        self.places.insert(parameter.key.clone(), self.parameters.len());
+        self.parameters.push(parameter);
     }
 
     fn set(&mut self, parameter: Parameter) {
         match self.find(&parameter.key) {
             Some(index) => self.parameters[index] = parameter,
-            None => self.parameters.push(parameter),
+            None => self.push(parameter),
         }
     }
 
@@ -95,8 +102,10 @@ impl CommandLine {
     fn delete(&mut self, key: &str, values: &[String]) {
         let Some(index) = self.find(key) else { return };
         if values.first().is_none_or(String::is_empty) {
-            self.parameters.remove(index);
+            self.places.remove(key);
+            self.parameters[index].values.clear();
         } else {
+            let values: HashSet<&String> = values.iter().collect();
             self.parameters[index].values.retain(|value| !values.contains(value));
         }
     }
@@ -184,6 +193,19 @@ mod tests {
         assert_eq!(line.to_string(), "root=/dev/mmcblk0 aye=sir new=1");
         line.append_all("root=/dev/sda nogui");
         assert_eq!(line.to_string(), "root=/dev/mmcblk0 root=/dev/sda aye=sir new=1 nogui");
+    }
+
+    /// As many words as a schematic can have. To search for each among the others would take minutes.
+    #[test]
+    fn a_megabyte_of_words_is_no_matter() {
+        let words = |prefix: &str| (0..100_000).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>().join(" ");
+        let mut line = CommandLine::parse("first");
+        line.extend(&words("k"));
+        line.extend(&words("-k"));
+        line.extend(&words("v="));
+        line.extend(&words("-v="));
+        line.extend("k1 last");
+        assert_eq!(line.to_string(), "first k1 last");
     }
 
     #[test]

@@ -84,19 +84,42 @@ async fn extents_are_the_golden_ones() {
     }
 }
 
+/// A schematic that embeds `len` bytes.
+fn embedding(len: usize) -> String {
+    format!("customization: {{embeddedMachineConfiguration: \"{}\"}}", "x1".repeat(len / 2))
+}
+
 #[tokio::test]
-async fn a_plan_that_compresses_much_does_not_hold_the_thread_of_who_asks() {
+async fn plans_that_compress_much_hold_neither_the_thread_of_who_asks_nor_other_plans() {
     let made = complete();
-    for (len, is_held) in [(0, true), (1000, true), (100_000, false)] {
-        let schematic =
-            format!("customization: {{embeddedMachineConfiguration: \"{}\"}}", "x1".repeat(len / 2));
-        let resolved = made.resolve(&schematic, "metal-amd64-uki.efi").await.unwrap();
-        let mut planning = std::pin::pin!(made.factory.planning(resolved));
-        let at_once = planning.as_mut().now_or_never();
-        assert_eq!(at_once.is_some(), is_held, "{len} bytes");
-        if at_once.is_none() {
-            planning.await.unwrap();
-        }
+    let path = "metal-amd64-uki.efi";
+    // They take every turn there is, and keep it until they are polled again.
+    let mut long = Vec::new();
+    for n in 0..std::thread::available_parallelism().unwrap().get() {
+        let resolved = made.resolve(&embedding(100_000 + 2 * n), path).await.unwrap();
+        let mut planning = Box::pin(made.factory.planning(resolved));
+        assert!(planning.as_mut().now_or_never().is_none());
+        long.push(planning);
+    }
+    for len in [0, 1000] {
+        let resolved = made.resolve(&embedding(len), path).await.unwrap();
+        let planning = made.factory.planning(resolved).now_or_never();
+        assert!(planning.expect("brief plans wait for nothing").is_ok(), "{len} bytes");
+    }
+    for planning in long {
+        planning.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_small_virtual_layer_that_is_stored_takes_one_page() {
+    let made = complete();
+    let len = async |schematic: &str| made.plan(schematic, "initramfs-amd64.xz").await.1.extents.len();
+    let base = len("customization: {}").await;
+    for embedded in [2, 2 << 10] {
+        // Beside the page: its entry in the list of layers, and there the schematic itself.
+        let grown = len(&embedding(embedded)).await - base;
+        assert!((4096..4096 + 1024 + embedded as u64).contains(&grown), "{embedded} bytes: {grown}");
     }
 }
 

@@ -123,22 +123,14 @@ impl OpenBlobs {
     ) -> Result<Self, Error> {
         let mut blobs = HashMap::new();
         let mut lens = HashMap::new();
-        // Extents of one blob follow each other by the hundred.
-        let mut last: Option<(Digest, u64)> = None;
         for extent in map.extents() {
             let Source::Blob { digest, offset } = &extent.source else { continue };
-            let known = last.filter(|(known, _)| known == digest).map(|(_, len)| len);
-            let len = if let Some(len) = known.or_else(|| lens.get(digest).copied()) {
-                len
-            } else {
+            if !blobs.contains_key(digest) {
                 let blob = open(digest)?;
-                let len = blob.stamp()?.len;
+                lens.insert(*digest, blob.stamp()?.len);
                 blobs.insert(*digest, blob);
-                lens.insert(*digest, len);
-                len
-            };
-            last = Some((*digest, len));
-            let end = offset.saturating_add(extent.len);
+            }
+            let (len, end) = (lens[digest], offset.saturating_add(extent.len));
             if end > len {
                 // Cut short, it is corrupt; else the map is wrong.
                 store.check(&blobs[digest])?;

@@ -37,13 +37,15 @@ pub struct Planning {
 /// each other.
 pub(super) const PLANS_MAX: usize = 64;
 
-/// The length of a canonical schematic up to which a plan is made on the thread of who asks. What it embeds takes a
-/// millisecond to compress then; a machine configuration of 1 MiB, a fifth of a second.
+/// The length of a canonical schematic up to which a plan is made on the thread of who asks. All that a client decides of a
+/// plan's length is in it: what it embeds takes a millisecond to compress then; a machine configuration of 1 MiB, a fifth of
+/// a second.
 const BRIEF_MAX: usize = 4 << 10;
 
 impl Factory {
     /// The asset that `resolved` describes, with its identity computed: about a millisecond of a processor, on the thread of
-    /// who asks unless much is embedded, and in the order of asking. Who asks for the same asset while it is remembered shares the description.
+    /// who asks. Where much is embedded it takes longer: on another thread, and in the order of asking. Who asks for the same
+    /// asset while it is remembered shares the description.
     ///
     /// # Errors
     /// Those of [`crate::plan`].
@@ -58,29 +60,31 @@ impl Factory {
     pub async fn planning(&self, resolved: Resolved) -> Result<Planning, Error> {
         let span = debug_span!("plan", version = %resolved.lock.version, asset = %resolved.lock.asset);
         // A lock has kilobytes, which futures would copy into each other.
-        self.planning_in_turn(Box::new(resolved)).instrument(span).await
+        self.planning_of(Box::new(resolved)).instrument(span).await
     }
 
-    async fn planning_in_turn(&self, resolved: Box<Resolved>) -> Result<Planning, Error> {
+    async fn planning_of(&self, resolved: Box<Resolved>) -> Result<Planning, Error> {
         let begun = Instant::now();
-        // More at a time would take as long, and the last to begin would be as likely to end first.
-        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
-        let waited = begun.elapsed();
         let plans = Arc::clone(&self.plans);
         let is_brief = is_brief(&resolved.lock);
-        let plan = move || {
+        let plan = move |waited| {
             let mut is_remembered = true;
             let planned = plans.get(resolved.lock.digest(), || {
                 is_remembered = false;
                 let artifact = crate::plan(&resolved)?;
                 Ok(Planned { id: artifact.extents.id(), artifact, lock: resolved.lock })
             })?;
-            Ok((planned, is_remembered))
+            tracing::debug!(size_bytes = planned.artifact.extents.len(), is_remembered, "planned");
+            Ok(Planning { planned, is_remembered, waited })
         };
-        // To hand half a millisecond over to another thread and back takes longer than a part of it.
-        let (planned, is_remembered) = if is_brief { plan()? } else { self.run(|_| plan()).await? };
-        tracing::debug!(size_bytes = planned.artifact.extents.len(), is_remembered, "planned");
-        Ok(Planning { planned, is_remembered, waited })
+        if is_brief {
+            // To hand half a millisecond over to another thread and back takes longer than a part of it.
+            return plan(Duration::ZERO);
+        }
+        // More at a time would take as long, and the last to begin would be as likely to end first.
+        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
+        let waited = begun.elapsed();
+        self.run(move |_| plan(waited)).await
     }
 
     /// The installer image of all that was resolved, in parts.
@@ -97,7 +101,8 @@ impl Factory {
     }
 }
 
-/// Whether the plan of `lock` is arithmetic alone. It is not where much is embedded, which is compressed.
+/// Whether the plan of `lock` is known to be arithmetic alone. Where much is embedded it is compressed; and what has no
+/// schematic of its own, as a command line, can be as long as one.
 fn is_brief(lock: &Lock) -> bool {
-    lock.schematic.as_ref().is_none_or(|schematic| schematic.canonical.len() <= BRIEF_MAX)
+    lock.schematic.as_ref().is_some_and(|schematic| schematic.canonical.len() <= BRIEF_MAX)
 }
