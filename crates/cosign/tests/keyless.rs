@@ -1,7 +1,8 @@
 //! A keyless signature is believed for one identity, image and time; each thing that speaks for it has its tampered
 //! twin.
 //!
-//! The material is a little Sigstore's of our own, which `keyless_cosign.rs` shows to stock cosign.
+//! The material is a little Sigstore's of our own, which `keyless_cosign.rs` shows to stock cosign. One file, longer than
+//! others, because every twin is made from the same few values and read beside what it is a twin of.
 
 #![allow(clippy::unwrap_used, reason = "what is not a test is called by tests alone")]
 

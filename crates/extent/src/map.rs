@@ -228,12 +228,13 @@ impl ExtentMap {
 }
 
 impl Extent {
-    /// The part of the extent in `range`, which lies inside it.
+    /// The part of the extent in `range`.
     ///
     /// # Panics
-    /// When inline bytes end before `range` does.
+    /// When `range` does not lie inside it.
     #[must_use]
     pub fn part(&self, range: Range<u64>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len, "a part lies inside its extent");
         let source = match &self.source {
             Source::Inline(bytes) => {
                 let start = usize::try_from(range.start).expect("an inline extent is in memory");

@@ -10,9 +10,9 @@ use axum::http::uri::Scheme;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that wait to be accepted: as many as there may be in all, or as the system grants. Beyond it the system drops
-/// the last packet of a handshake, and resets some of the clients, who take themselves for connected.
-const BACKLOG: u32 = 10_000;
+/// Connections that wait to be accepted: as many as the system grants (`net.core.somaxconn`). Beyond it the system drops the
+/// last packet of a handshake, and resets some of the clients, who take themselves for connected.
+const BACKLOG: u32 = i32::MAX.cast_unsigned();
 
 /// Where to listen: `HOST:PORT`, or `:PORT` for every address of the machine. Port 0 takes a free one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_is_connected_before_anybody_is_accepted() {
-        // More than the 1 024 that is usual. What is beyond the backlog tries again after a second, and for ever.
+        // More than the 1 024 that is usual. What is beyond the backlog tries again, for longer than this waits.
         const CROWD: usize = 1500;
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();

@@ -51,7 +51,7 @@ use superblock::{ABSENT, Superblock};
 pub struct Options {
     /// The compressor and its effort.
     pub compression: Compression,
-    /// Whether every block is stored as it is. What is small takes as many pages, is written in a tenth of the time, and does
+    /// Whether every block is stored as it is. What is small takes as many pages, is written in a third of the time, and does
     /// not depend on the compressor's release. A file system names a compressor all the same.
     pub stored: bool,
     /// Bytes in a block: a power of two from 4 KiB to 1 MiB.

@@ -15,10 +15,10 @@ pub(super) const RLE: u32 = 1;
 pub(super) const COMPRESSED: u32 = 2;
 
 /// The header of a raw block of full length that is not the last.
-const FULL_RAW: [u8; 3] = full_header(RAW);
+const FULL_RAW: [u8; 3] = header(RAW, BLOCK_LEN_MAX, false);
 /// As many zeros as a block stands for, before the last block.
 const FULL_ZEROS: [u8; 4] = {
-    let [a, b, c] = full_header(RLE);
+    let [a, b, c] = header(RLE, BLOCK_LEN_MAX, false);
     [a, b, c, 0]
 };
 
@@ -46,10 +46,11 @@ pub(super) const RESET_ROOM: u64 = RESET_CONTENT_LEN + RESET_REACH;
 /// How many bytes a reset takes, headers included.
 pub(super) const RESET_LEN: u64 = 2 * (3 + 7);
 
-/// The header of a block of full length that is not the last.
-#[expect(clippy::cast_possible_truncation, reason = "a block is at most 128 KiB")]
-const fn full_header(kind: u32) -> [u8; 3] {
-    let [a, b, c, _] = ((BLOCK_LEN_MAX as u32) << 3 | kind << 1).to_le_bytes();
+/// The header of a block. Source: RFC 8878, §3.1.1.2.
+const fn header(kind: u32, len: u64, is_last: bool) -> [u8; 3] {
+    assert!(len <= BLOCK_LEN_MAX, "a block is at most 128 KiB");
+    #[expect(clippy::cast_possible_truncation, reason = "the length was checked")]
+    let [a, b, c, _] = ((len as u32) << 3 | kind << 1 | is_last as u32).to_le_bytes();
     [a, b, c]
 }
 
@@ -141,9 +142,7 @@ impl Blocks {
     fn header(&mut self, kind: u32, len: u64, content_len: u64) {
         self.left -= content_len;
         self.ended = self.left == 0;
-        let len = u32::try_from(len).expect("a block is at most 128 KiB");
-        let header = len << 3 | kind << 1 | u32::from(self.ended);
-        self.ours.extend_from_slice(&header.to_le_bytes()[..3]);
+        self.ours.extend_from_slice(&header(kind, len, self.ended));
     }
 
     fn carry(&mut self, extent: Extent) {

@@ -32,18 +32,18 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         }
         let value = Arc::new(learn()?);
         let mut values = self.locked();
-        let forgotten =
-            if values.len() >= self.count_max { std::mem::take(&mut *values) } else { HashMap::new() };
+        let forgotten = (values.len() >= self.count_max).then(|| std::mem::take(&mut *values));
         values.insert(key, Arc::clone(&value));
         drop(values);
-        // Takes long, and nobody is to wait for it.
+        // Dropping takes long, and nobody is to wait for it.
         drop(forgotten);
         Ok(value)
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.locked().clear();
+        let forgotten = std::mem::take(&mut *self.locked());
+        drop(forgotten);
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<K, Arc<V>>> {
