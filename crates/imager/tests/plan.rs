@@ -89,26 +89,42 @@ fn embedding(len: usize) -> String {
     format!("customization: {{embeddedMachineConfiguration: \"{}\"}}", "x1".repeat(len / 2))
 }
 
-#[tokio::test]
-async fn plans_that_compress_much_hold_neither_the_thread_of_who_asks_nor_other_plans() {
-    let made = complete();
-    let path = "metal-amd64-uki.efi";
-    // They take every turn there is, and keep it until they are polled again.
-    let mut long = Vec::new();
-    for n in 0..std::thread::available_parallelism().unwrap().get() {
-        let resolved = made.resolve(&embedding(100_000 + 2 * n), path).await.unwrap();
-        let mut planning = Box::pin(made.factory.planning(resolved));
-        assert!(planning.as_mut().now_or_never().is_none());
-        long.push(planning);
-    }
-    for len in [0, 1000] {
-        let resolved = made.resolve(&embedding(len), path).await.unwrap();
-        let planning = made.factory.planning(resolved).now_or_never();
-        assert!(planning.expect("brief plans wait for nothing").is_ok(), "{len} bytes");
-    }
-    for planning in long {
-        planning.await.unwrap();
-    }
+#[test]
+fn plans_that_compress_much_hold_neither_the_thread_of_who_asks_nor_other_plans() {
+    // The one thread of the pool is held, so that what is handed to it is never done too soon to be seen.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let made = complete();
+        let path = "metal-amd64-uki.efi";
+        let mut brief = Vec::new();
+        for len in [0, 1000] {
+            brief.push(made.resolve(&embedding(len), path).await.unwrap());
+        }
+        let mut long = Vec::new();
+        // As many as take every turn there is.
+        for n in 0..std::thread::available_parallelism().unwrap().get() {
+            long.push(made.resolve(&embedding(100_000 + 2 * n), path).await.unwrap());
+        }
+
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let holding = tokio::task::spawn_blocking(move || held.recv());
+        let mut waiting = Vec::new();
+        for resolved in long {
+            let mut planning = Box::pin(made.factory.planning(resolved));
+            assert!(planning.as_mut().now_or_never().is_none());
+            waiting.push(planning);
+        }
+        for resolved in brief {
+            let planning = made.factory.planning(resolved).now_or_never();
+            planning.expect("brief plans wait for nothing").unwrap();
+        }
+
+        release.send(()).unwrap();
+        holding.await.unwrap().unwrap();
+        for planning in waiting {
+            planning.await.unwrap();
+        }
+    });
 }
 
 #[tokio::test]
