@@ -11,7 +11,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use common::{Server, field};
 use futures::StreamExt as _;
@@ -263,10 +262,11 @@ async fn a_stop_under_load_loses_nothing_and_the_next_process_takes_over() {
     for _ in 0..10 {
         begun.push(client.get(&url).send().await.unwrap());
     }
+    let (first, one_is_whole) = tokio::sync::oneshot::channel();
     let hurry = {
         let url = url.clone();
         tokio::spawn(async move {
-            let (mut whole, mut refused) = (0, 0);
+            let (mut first, mut refused) = (Some(first), 0);
             while refused < 3 {
                 // A new connection each time: who waits on an old one is not answered any more.
                 match self::client().get(&url).send().await {
@@ -274,17 +274,18 @@ async fn a_stop_under_load_loses_nothing_and_the_next_process_takes_over() {
                         let len = response.content_length().unwrap();
                         let (bytes, well) = rest(response).await;
                         assert!(well && bytes.len() as u64 == len, "an answer that began must end");
-                        whole += 1;
+                        if let Some(first) = first.take() {
+                            first.send(()).unwrap();
+                        }
                     }
                     Err(_) => refused += 1,
                 }
             }
-            whole
         })
     };
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    one_is_whole.await.unwrap();
     program.terminate();
-    assert!(hurry.await.unwrap() > 0);
+    hurry.await.unwrap();
 
     // The old process still serves what began; a new one has its port already.
     let next = Program::start(server(), &dir, &address);

@@ -91,9 +91,9 @@ async fn a_header_that_does_not_end_is_given_up() {
     let mut settings = Settings::default();
     settings.header_timeout = Duration::from_millis(300);
     let (_made, server) = server(settings).await;
+    let begun = Instant::now();
     let mut stream = TcpStream::connect(authority(&server)).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nX-Slow: ").await.unwrap();
-    let begun = Instant::now();
     let ended = async {
         // A byte now and then, as slow attackers do.
         loop {
@@ -139,9 +139,9 @@ async fn a_client_that_says_nothing_gives_its_place_up() {
     let (_made, server) = server(settings).await;
     // Nothing, a beginning that either protocol may have, a preface that stops.
     for said in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+        let begun = Instant::now();
         let mut stream = TcpStream::connect(authority(&server)).await.unwrap();
         stream.write_all(said).await.unwrap();
-        let begun = Instant::now();
         let mut rest = Vec::new();
         let rest = stream.read_to_end(&mut rest);
         // Closed or reset: either gives the place up.

@@ -51,8 +51,12 @@ async fn a_pull_goes_on_when_who_wanted_it_has_left() {
     let counted = Counted::slow(&made, &key, Duration::from_millis(100)).await;
     let pulling = Pulling::from(core(origin(&counted.host, "", Some(&key)))).await;
     pulling.server.post("{}").await;
-    let request = pulling.server.get(&image("kernel-amd64")).timeout(Duration::from_millis(50));
-    assert!(request.send().await.unwrap_err().is_timeout());
+    let request = tokio::spawn(pulling.server.get(&image("kernel-amd64")).send());
+    while counted.seen.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
     assert_eq!(pulling.store.resolve_tag(CORE[0], VERSION).unwrap(), None);
     for _ in 0..400 {
         if pulling.store.resolve_tag(CORE[0], VERSION).unwrap().is_some() {
