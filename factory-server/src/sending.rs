@@ -21,7 +21,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::Stream as _;
 use rustix::net::sockopt::set_tcp_cork;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use store::{Chunks, FilePart, Part};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -172,23 +171,6 @@ impl Sender {
         }
         Ok(())
     }
-
-    /// Sends `slices` with the word that more is to come: a short one goes with the file behind it.
-    fn poll_send_more(&self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            let send = || {
-                let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
-                Ok(sendmsg(&self.stream, slices, &mut SendAncillaryBuffer::default(), flags)?)
-            };
-            match self.stream.try_io(Interest::WRITABLE, send) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.stream.poll_write_ready(context))?;
-                }
-                sent => return Poll::Ready(sent),
-            }
-        }
-    }
 }
 
 impl AsyncWrite for Sender {
@@ -206,7 +188,11 @@ impl AsyncWrite for Sender {
             Some(at) if slices[..at].iter().all(|slice| slice.is_empty()) => {
                 self.poll_send(context, slices[at].len())
             }
-            Some(at) => self.poll_send_more(context, &slices[..at]),
+            // It goes with the file behind it.
+            Some(at) => {
+                self.cork(true)?;
+                Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..at])
+            }
         }
     }
 
