@@ -59,16 +59,14 @@ impl FilePart {
         if !self.is_unchanged() {
             return false;
         }
-        if self.offset < self.window_end {
-            return true;
+        let (from, end) = (self.window_end.max(self.offset), self.offset + self.len.min(WINDOW_LEN));
+        if from < end {
+            let probes = (from..end).step_by(usize::try_from(PROBE_LEN).expect("some KiB"));
+            if probes.chain([end - 1]).all(|offset| self.has_byte(offset)) {
+                self.window_end = end;
+            }
         }
-        let end = self.offset + self.len.min(WINDOW_LEN);
-        let probes = (self.offset..end).step_by(usize::try_from(PROBE_LEN).expect("some KiB"));
-        let resident = probes.chain([end - 1]).all(|offset| self.has_byte(offset));
-        if resident {
-            self.window_end = end;
-        }
-        resident
+        self.offset < self.window_end
     }
 
     /// The same part, ready: the next bytes are read into memory, and a blob that is in another state is verified. May wait
@@ -97,13 +95,14 @@ impl FilePart {
         Ok(())
     }
 
-    /// Gives the next bytes to `socket`, as many as it takes and at most a window, and says how many. Until the client has
-    /// acknowledged them they are those in the kernel's memory of the file.
+    /// Gives the next bytes to `socket`, as many as are [ready](Self::is_ready) and it takes, and says how many. Until the
+    /// client has acknowledged them they are those in the kernel's memory of the file.
     ///
     /// # Errors
     /// What the socket has, `WouldBlock` among it, and what the disk has.
     pub fn send(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let count = usize::try_from(self.len.min(WINDOW_LEN)).expect("some KiB");
+        let ready = self.len.min(self.window_end.saturating_sub(self.offset));
+        let count = usize::try_from(ready).expect("some KiB");
         let sent = sendfile(socket, &self.blob.file, Some(&mut self.offset.clone()), count);
         // The file was cut, or its disk fails.
         if matches!(sent, Ok(0) | Err(Errno::IO)) {

@@ -204,6 +204,29 @@ async fn a_part_of_a_file_that_was_removed_is_sent_and_one_that_was_changed_is_n
 }
 
 #[tokio::test]
+async fn no_more_of_a_part_is_sent_than_is_ready() {
+    let (_dir, store, digests) = new_store();
+    // A verdict is kept of what was not changed just now.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let mut chunks = store.stream(ExtentMap::blob(digests[2], 0, 900_000)).await.unwrap();
+    let Some(Ok(Part::File(part))) = poll_fn(|context| chunks.poll_part(context)).await else {
+        panic!("no part of a file");
+    };
+    let (socket, mut client) = UnixStream::pair().unwrap();
+    let mut part = part.made_ready().unwrap();
+    let mut sent = 0;
+    let mut taken = vec![0; 1 << 20];
+    // A client that takes a little at a time: what was asked for first ends in the middle of what goes out.
+    while sent < 256 << 10 {
+        let count = part.send(&socket).unwrap();
+        sent += count;
+        assert!(sent <= 256 << 10, "{sent} bytes");
+        client.read_exact(&mut taken[..count]).unwrap();
+    }
+    assert_eq!(part.len(), 900_000 - (256 << 10));
+}
+
+#[tokio::test]
 async fn no_changed_byte_is_given_out() {
     let (dir, store, digests) = new_store();
     let map = long_map(&digests);
