@@ -10,6 +10,10 @@ use crate::{Asset, AssetKind, Distribution, Error, Profile, Quirks, Version};
 /// Bytes in a sector that disks can have.
 const SECTOR_SIZES: [(u64, &str); 2] = [(512, "512"), (4096, "4096")];
 
+/// Extensions that an image takes: more than twice what the largest catalogue has. Each is a layer of its own, even one that
+/// is named twice, and a schematic has room for 18 000.
+const EXTENSIONS_MAX: usize = 256;
+
 /// A request, checked.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -66,7 +70,11 @@ impl Request {
         choose_boot(&mut profile, custom, asset.is_secure_boot())?;
         let mut extensions = Vec::new();
         if has_initramfs {
-            for name in &custom.system_extensions.official_extensions {
+            let names = &custom.system_extensions.official_extensions;
+            if names.len() > EXTENSIONS_MAX {
+                return Err(Error::TooManyExtensions { count: names.len(), max: EXTENSIONS_MAX });
+            }
+            for name in names {
                 extensions.push(text("extension name", name)?);
             }
         }
@@ -262,6 +270,19 @@ mod tests {
             let error = request(yaml, version, path).unwrap_err();
             assert!(error.to_string().starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn extensions_are_counted() {
+        let with = |count: usize| {
+            let names = "siderolabs/a,".repeat(count);
+            let yaml = format!("customization: {{systemExtensions: {{officialExtensions: [{names}]}}}}");
+            request(&yaml, "13.1.0", "initramfs-amd64.xz")
+        };
+        assert_eq!(with(256).unwrap().extensions.len(), 256);
+        let error = with(257).unwrap_err();
+        assert_eq!(error.to_string(), "`257` extensions are asked for, an image takes at most 256");
+        assert_eq!(error.class(), crate::ErrorClass::BadRequest);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Store {
     /// Blocks; call it from a thread that may. `work` may derive other things, not the same.
     ///
     /// # Errors
-    /// Those of `work`; `BadName`, `BadOutput`, `NoSpace`.
+    /// Those of `work`; `BadName`, `BadOutput`, `NoSpace`; `NotDerived` in a [recorded](Self::recorded) store.
     pub fn derive<T, E>(
         &self,
         name: &str,
@@ -64,6 +64,9 @@ impl Store {
         let derivation = Derivation::new(self, name, revision, inputs)?;
         if let Some(output) = derivation.recorded()? {
             return Ok(output);
+        }
+        if !self.is_deriving {
+            return Err(Error::NotDerived { name: name.to_owned() }.into());
         }
         let lock = self.tmp().join(format!("derivation-{}.lock", derivation.key.hex()));
         let _lock = Lock::acquire(lock).map_err(Error::writing("locking a derivation", 0))?;
@@ -257,6 +260,18 @@ mod tests {
         counted.derive("squashfs", 1, &[a]);
         counted.derive("squashfs-x", 1, &[a, b]);
         assert_eq!(counted.runs(), 5);
+    }
+
+    #[test]
+    fn in_a_recorded_store_nothing_is_derived() {
+        let (_dir, store) = store();
+        let recorded = store.recorded();
+        let derive = || recorded.derive::<Output, Error>("squashfs", 1, &[], || panic!("it derives"));
+        assert!(matches!(derive(), Err(Error::NotDerived { name }) if name == "squashfs"));
+        let derived = Counted { store: &store, runs: AtomicU32::new(0) }.derive("squashfs", 1, &[]);
+        assert_eq!(derive().unwrap(), derived);
+        fs::remove_file(store.blob_path(&derived.blobs[0])).unwrap();
+        assert!(matches!(derive(), Err(Error::NotDerived { .. })));
     }
 
     #[test]

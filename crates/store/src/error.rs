@@ -89,6 +89,12 @@ pub enum Error {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// A derivation is not recorded, in a store in which nothing is derived.
+    #[error("derivation `{name}` is not recorded")]
+    NotDerived {
+        /// The derivation.
+        name: String,
+    },
     /// The output of a derivation has no JSON form.
     #[error("the output of derivation `{name}` cannot be recorded")]
     BadOutput {

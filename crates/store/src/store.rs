@@ -22,6 +22,8 @@ use crate::{Error, LAYOUT_VERSION};
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Whether what is not recorded may be derived.
+    pub(crate) is_deriving: bool,
 }
 
 struct Inner {
@@ -98,7 +100,13 @@ impl Store {
         }
         let index = Index::new(dir.join("index.json"));
         let inner = Inner { dir, files: Files::default(), verdicts: Verdicts::default(), index };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), is_deriving: true })
+    }
+
+    /// The same store, in which nothing is derived: [`Self::derive`] finds what is recorded, and does not wait.
+    #[must_use]
+    pub fn recorded(&self) -> Self {
+        Self { is_deriving: false, ..self.clone() }
     }
 
     /// The length of a blob, if it is there. Does not read it.

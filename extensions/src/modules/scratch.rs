@@ -19,19 +19,30 @@ const MODULES_LEN_MAX: u64 = 4 << 30;
 /// What an xz decoder may allocate; kernel modules are compressed with dictionaries of a few MiB.
 const XZ_MEMORY_MAX: u64 = 160 << 20;
 
+/// What the names of the directories begin with.
+const PREFIX: &str = "modules-";
+
 /// A directory of our own.
 pub(super) struct Scratch {
     dir: TempDir,
+    /// Locked as long as somebody works in it.
+    _held: File,
 }
 
 impl Scratch {
-    /// A new directory in `parent`.
+    /// A new directory in `parent`. What killed processes have left there is removed.
     pub fn new(parent: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Scratch { dir: parent.display().to_string(), source };
         // `depmod` 30 crashes on relative paths.
         let parent = fs::canonicalize(parent).map_err(failed)?;
-        let dir = tempfile::Builder::new().prefix("modules-").tempdir_in(parent).map_err(failed)?;
-        let scratch = Self { dir };
+        // Nobody is to find a directory that is not locked yet.
+        let making = File::open(&parent).map_err(failed)?;
+        making.lock().map_err(failed)?;
+        sweep(&parent).map_err(failed)?;
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(failed)?;
+        let held = File::open(dir.path()).map_err(failed)?;
+        held.lock().map_err(failed)?;
+        let scratch = Self { dir, _held: held };
         // `depmod` looks below `lib/modules` or, as newer ones are built, `usr/lib/modules`: both are the same.
         std::os::unix::fs::symlink(".", scratch.path().join("usr")).map_err(|error| scratch.failed(error))?;
         Ok(scratch)
@@ -139,6 +150,24 @@ impl Scratch {
     }
 }
 
+/// Removes the directories in `parent` that nobody works in.
+fn sweep(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        match File::open(entry.path()) {
+            Ok(left) if left.try_lock().is_ok() => fs::remove_dir_all(entry.path())?,
+            Ok(_) => {}
+            // Its owner has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// What is behind a lock; all of it is whole between two uses.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -163,4 +192,25 @@ fn unpacked(path: &str, content: Vec<u8>) -> Result<Vec<u8>, Error> {
         return Err(Error::TooLarge { what: "bytes in one file", max: MODULE_LEN_MAX });
     }
     Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_killed_have_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let left = parent.path().join("modules-left");
+        fs::create_dir_all(left.join("lib/modules")).unwrap();
+        fs::create_dir(parent.path().join("another's")).unwrap();
+        let first = Scratch::new(parent.path()).unwrap();
+        assert!(!left.exists());
+        let second = Scratch::new(parent.path()).unwrap();
+        assert!(first.path().exists() && second.path().exists());
+        drop((first, second));
+        let names: Vec<_> =
+            fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["another's"]);
+    }
 }

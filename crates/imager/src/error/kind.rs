@@ -59,6 +59,11 @@ impl Error {
         matches!(self, Self::Store(error) if missing(error)) || matches!(reading(self), Some(Kind::Gone))
     }
 
+    /// Whether it is for want of something that must be derived.
+    pub(crate) fn is_not_derived(&self) -> bool {
+        matches!(self, Self::Store(store::Error::NotDerived { .. }))
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Arch { .. }
@@ -68,6 +73,7 @@ impl Error {
             | Self::Path { .. }
             | Self::Value { .. }
             | Self::UnknownProfile { .. }
+            | Self::TooManyExtensions { .. }
             | Self::Missing { .. }
             | Self::DiskTooLarge { .. }
             | Self::MetaTooLarge { .. }

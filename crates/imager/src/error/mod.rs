@@ -208,6 +208,14 @@ pub enum Error {
         /// What is wrong with them.
         source: extensions::Error,
     },
+    /// More extensions than an image takes.
+    #[error("`{count}` extensions are asked for, an image takes at most {max}")]
+    TooManyExtensions {
+        /// How many.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
     /// An image of more layers than are read.
     #[error("image `{image}` has more than {max} layers")]
     TooManyLayers {

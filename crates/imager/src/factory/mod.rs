@@ -1,23 +1,23 @@
 //! The factory: a store, and what is asked of the engine.
 
 mod planning;
+mod work;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
 
 use extent::{Digest, ExtentMap};
 use schematics::{Schematic, SchematicId};
 use store::Store;
 use tokio::sync::Semaphore;
-use tracing::{Instrument as _, Span, debug_span};
+use tracing::{Instrument as _, debug_span};
 
 use self::planning::PLANS_MAX;
 use crate::resolve::Resolver;
 use crate::resolve::memory::Memory;
 use crate::sources::{self, Sources, Standing, Supply};
-use crate::{Arch, Asset, AssetKind, Checksum, Error, InstallerName, Lock, Offer, OverlayOffer, Version};
+use crate::{Arch, Asset, Checksum, Error, InstallerName, Lock, Offer, OverlayOffer, Version};
 
 pub use self::planning::{Planned, Planning};
 
@@ -39,13 +39,16 @@ pub use self::planning::{Planned, Planning};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Factory {
+    /// Resolves with what is recorded.
     resolver: Arc<Resolver>,
+    /// Derives what is not.
+    deriver: Arc<Resolver>,
     supply: Arc<Supply>,
     /// Whether what is missing is pulled.
     is_pulling: bool,
-    /// Turns of those who read whole assets to hash them.
-    hashing: Arc<Semaphore>,
-    /// Turns of those who plan.
+    /// Turns of those who derive. Who waits for one has no thread.
+    deriving: Arc<Semaphore>,
+    /// Turns of those whose plans take long.
     planning: Arc<Semaphore>,
     /// What was planned of late, by lock.
     plans: Arc<Memory<Digest, Planned>>,
@@ -59,10 +62,6 @@ pub struct Resolved {
     /// systemd-stub, where a UKI is made; else nothing.
     pub(crate) stub: bytes::Bytes,
 }
-
-/// How often a request is resolved anew because it wants more: tags, then what a catalogue lists, then what turned out not
-/// to be complete.
-const ROUNDS_MAX: usize = 8;
 
 /// The longest canonical schematic in bytes.
 const SCHEMATIC_LEN_MAX: u64 = schematics::MAX_LEN as u64;
@@ -80,11 +79,14 @@ impl Factory {
         let author = format!("Image Factory ({external_url})");
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let supply = sources::nothing(store.clone());
+        let deriver = Arc::new(Resolver::new(store, author, Arc::clone(&supply)));
         Self {
-            resolver: Arc::new(Resolver::new(store, author, Arc::clone(&supply))),
+            resolver: Arc::new(deriver.recorded()),
+            deriver,
             supply,
             is_pulling: true,
-            hashing: Arc::new(Semaphore::new(processors)),
+            // Work of whole processors; and some of those who have a turn wait for what another derives.
+            deriving: Arc::new(Semaphore::new(2 * processors)),
             planning: Arc::new(Semaphore::new(processors)),
             plans: Arc::new(Memory::of(PLANS_MAX)),
         }
@@ -94,10 +96,10 @@ impl Factory {
     /// before the first request: what was remembered is forgotten.
     #[must_use]
     pub fn with_sources(self, sources: Sources) -> Self {
-        let (store, author) = (self.store().clone(), self.resolver.author().to_owned());
+        let (store, author) = (self.store().clone(), self.deriver.author().to_owned());
         let supply = Arc::new(Supply::new(store.clone(), sources));
-        let resolver = Arc::new(Resolver::new(store, author, Arc::clone(&supply)));
-        Self { resolver, supply, ..self }
+        let deriver = Arc::new(Resolver::new(store, author, Arc::clone(&supply)));
+        Self { resolver: Arc::new(deriver.recorded()), deriver, supply, ..self }
     }
 
     /// The same factory, which answers with what the store has: what would have to be pulled is `NotPulled`.
@@ -126,7 +128,7 @@ impl Factory {
 
     /// The store.
     pub fn store(&self) -> &Store {
-        self.resolver.store()
+        self.deriver.store()
     }
 
     /// The versions that there are, ascending, as the reference lists them: no pre-releases but those of the
@@ -161,7 +163,7 @@ impl Factory {
     /// `VersionNotAvailable` with the nearest versions.
     pub async fn extensions(&self, version: &Version) -> Result<Vec<Offer>, Error> {
         let version = version.clone();
-        self.supplied(None, move |resolver| resolver.extensions(&version)).await
+        self.supplied(move |resolver| resolver.extensions(&version)).await
     }
 
     /// Those of the extensions of `version` that `names` name, by their own names or by ones they had before.
@@ -170,7 +172,7 @@ impl Factory {
     /// `ExtensionNotAvailable` and `VersionNotAvailable` with the nearest names.
     pub async fn extensions_named(&self, version: &Version, names: &[String]) -> Result<Vec<Offer>, Error> {
         let (version, names) = (version.clone(), names.to_vec());
-        self.supplied(None, move |resolver| resolver.extensions_named(&version, &names)).await
+        self.supplied(move |resolver| resolver.extensions_named(&version, &names)).await
     }
 
     /// The overlays of `version`, in the order of its catalogue.
@@ -179,7 +181,7 @@ impl Factory {
     /// `VersionNotAvailable` with the nearest versions.
     pub async fn overlays(&self, version: &Version) -> Result<Vec<OverlayOffer>, Error> {
         let version = version.clone();
-        self.supplied(None, move |resolver| resolver.overlays(&version)).await
+        self.supplied(move |resolver| resolver.overlays(&version)).await
     }
 
     /// The command-line clients of `version`, by file name.
@@ -188,7 +190,7 @@ impl Factory {
     /// `VersionNotAvailable` with the nearest versions.
     pub async fn talosctl(&self, version: &Version) -> Result<BTreeMap<String, ExtentMap>, Error> {
         let version = version.clone();
-        self.supplied(None, move |resolver| resolver.talosctl(&version)).await
+        self.supplied(move |resolver| resolver.talosctl(&version)).await
     }
 
     /// The checksum of the bytes that `map` describes, in hexadecimal: seconds the first time, then remembered.
@@ -196,10 +198,8 @@ impl Factory {
     /// # Errors
     /// Those of the store.
     pub async fn checksum(&self, map: &ExtentMap, checksum: Checksum) -> Result<String, Error> {
-        // Work of whole processors: as many at a time as there are.
-        let _turn = self.hashing.acquire().await.expect("the semaphore is never closed");
         let map = map.clone();
-        self.run(move |resolver| checksum.of(&map, resolver.store())).await
+        self.derived(move |resolver| checksum.of(&map, resolver.store())).await
     }
 
     /// Everything that decides the bytes of `asset`, with every blob of it in the store. What must be computed
@@ -213,11 +213,9 @@ impl Factory {
         version: &Version,
         asset: &Asset,
     ) -> Result<Resolved, Error> {
-        // The layer of an installer image is hashed: work of whole processors, as many at a time as there are.
-        let turns = (asset.kind() == AssetKind::Installer).then_some(&*self.hashing);
         let span = debug_span!("resolve", schematic = %schematic.id(), %version, %asset);
         let (schematic, version, asset) = (schematic.clone(), version.clone(), *asset);
-        self.supplied(turns, move |resolver| {
+        self.supplied(move |resolver| {
             let resolved = resolver.resolve(&schematic, &version, asset)?;
             tracing::debug!(extensions = resolved.lock.extensions.len(), "resolved");
             Ok(resolved)
@@ -272,61 +270,5 @@ impl Factory {
             Ok(Schematic::parse(&bytes).ok().filter(|schematic| schematic.id() == id))
         })
         .await
-    }
-
-    /// Runs `work` where it may block, in a turn of its own if there are `turns`. What it wants is pulled, and then it is run
-    /// again; nobody's turn passes with waiting for a network.
-    async fn supplied<T: Send + 'static>(
-        &self,
-        turns: Option<&Semaphore>,
-        work: impl Fn(&Resolver) -> Result<T, Error> + Clone + Send + 'static,
-    ) -> Result<T, Error> {
-        let mut pulled = HashSet::new();
-        for _ in 0..ROUNDS_MAX {
-            let asked = Instant::now();
-            let result = self.in_turn(turns, work.clone()).await;
-            let images = match result {
-                Err(Error::NotPulled { images }) if self.is_pulling => images,
-                result => return result,
-            };
-            // What came and is not there now: somebody takes it away.
-            let new = images.iter().filter(|want| pulled.insert((*want).clone())).count();
-            if new == 0 {
-                return Err(Error::NotPulled { images });
-            }
-            let is_absent = self.supply.pull(&images, asked).await?;
-            if is_absent && let Err(error) = self.know_versions().await {
-                // Fewer versions are offered instead of the one that is not there.
-                tracing::debug!(%error, "the versions are not known");
-            }
-        }
-        self.in_turn(turns, work).await
-    }
-
-    async fn in_turn<T: Send + 'static>(
-        &self,
-        turns: Option<&Semaphore>,
-        work: impl FnOnce(&Resolver) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let _turn = match turns {
-            Some(turns) => Some(turns.acquire().await.expect("the semaphore is never closed")),
-            None => None,
-        };
-        self.run(work).await
-    }
-
-    /// Runs `work` where it may block.
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Resolver) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let resolver = Arc::clone(&self.resolver);
-        // What is logged there belongs to who asked here.
-        let span = Span::current();
-        match tokio::task::spawn_blocking(move || span.in_scope(|| work(&resolver))).await {
-            Ok(result) => result,
-            // Nothing cancels the task, so it panicked: so does who asked.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
     }
 }

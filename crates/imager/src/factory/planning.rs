@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use extent::MapId;
 use tracing::{Instrument as _, debug_span};
 
+use super::work::in_turn;
 use super::{Factory, Resolved};
 use crate::{Artifact, Error, InstallerImage, Lock};
 
@@ -82,9 +83,7 @@ impl Factory {
             return plan(Duration::ZERO);
         }
         // More at a time would take as long, and the last to begin would be as likely to end first.
-        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
-        let waited = begun.elapsed();
-        self.run(move |_| plan(waited)).await
+        in_turn(&self.planning, move || plan(begun.elapsed())).await
     }
 
     /// The installer image of all that was resolved, in parts.
@@ -92,8 +91,7 @@ impl Factory {
     /// # Errors
     /// Those of [`crate::installer`].
     pub async fn installer_image(&self, resolved: Vec<Resolved>) -> Result<InstallerImage, Error> {
-        let _turn = self.planning.acquire().await.expect("the semaphore is never closed");
-        self.run(move |_| {
+        in_turn(&self.planning, move || {
             let installers: Result<_, Error> = resolved.iter().map(crate::installer).collect();
             Ok(InstallerImage::of(installers?))
         })

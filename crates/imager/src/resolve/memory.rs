@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Error;
 
-/// Values by keys that decide them.
+/// Values by keys that decide them. A clone is the same memory.
 pub(crate) struct Memory<K, V> {
-    values: Mutex<HashMap<K, Arc<V>>>,
+    values: Arc<Mutex<HashMap<K, Arc<V>>>>,
     count_max: usize,
 }
 
@@ -19,7 +19,7 @@ const COUNT_MAX: usize = 10_000;
 impl<K, V> Memory<K, V> {
     /// A memory of at most `count_max` values.
     pub fn of(count_max: usize) -> Self {
-        Self { values: Mutex::default(), count_max }
+        Self { values: Arc::default(), count_max }
     }
 }
 
@@ -49,6 +49,12 @@ impl<K: Eq + Hash, V> Memory<K, V> {
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<K, Arc<V>>> {
         // Nothing that can panic happens under the lock.
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, V> Clone for Memory<K, V> {
+    fn clone(&self) -> Self {
+        Self { values: Arc::clone(&self.values), count_max: self.count_max }
     }
 }
 

@@ -55,8 +55,8 @@ pub(crate) const TALOSCTL: &str = "siderolabs/talosctl-all";
 pub const SOURCE_IMAGES: [(&str, bool); 5] =
     [(EXTENSIONS, true), (INSTALLER_BASE, false), (OVERLAYS, false), (TALOSCTL, false), (IMAGER, true)];
 
-/// The store, and what was learnt from it.
-#[derive(Debug)]
+/// The store, and what was learnt from it. Clones learn together.
+#[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     store: Store,
     author: String,
@@ -80,6 +80,11 @@ impl Resolver {
             extensions: Memory::default(),
             modules: Memory::default(),
         }
+    }
+
+    /// The same resolver, which derives nothing: what is not recorded is an error.
+    pub fn recorded(&self) -> Self {
+        Self { store: self.store.recorded(), ..self.clone() }
     }
 
     pub fn store(&self) -> &Store {

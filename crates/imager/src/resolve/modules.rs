@@ -18,12 +18,15 @@ pub(super) fn modules(
     arch: Arch,
     quirks: Quirks,
 ) -> Result<Option<LockedModules>, Error> {
-    // Upper layers win, so their order is part of the question.
-    let with_modules: Vec<&LockedExtension> = layer_order(extensions.len())
-        .into_iter()
-        .map(|index| &extensions[index])
-        .filter(|extension| extension.has_modules)
-        .collect();
+    // Upper layers win, so their order is part of the question; of one that is there twice the lower says nothing.
+    let mut with_modules: Vec<&LockedExtension> = Vec::new();
+    for index in layer_order(extensions.len()).into_iter().rev() {
+        let extension = &extensions[index];
+        if extension.has_modules && with_modules.iter().all(|upper| upper.image != extension.image) {
+            with_modules.push(extension);
+        }
+    }
+    with_modules.reverse();
     if with_modules.is_empty() {
         return Ok(None);
     }
