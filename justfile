@@ -3,11 +3,12 @@
 default:
     @just --list --unsorted
 
-# formatting, lints, documentation, licences
+# formatting, lints, documentation, the fuzz targets
 check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- --deny warnings
     RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked --quiet
+    cargo check --manifest-path fuzz/Cargo.toml --target-dir target --locked --quiet
 
 # every test of the workspace
 test:

@@ -21,8 +21,8 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let found = std::env::split_paths(&path).chain(extra).map(|dir| dir.join(name)).find(|p| p.is_file());
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "`{name}` is missing: `ci/install` installs it");
-        eprintln!("SKIPPED: `{name}` is missing; run `ci/install` to install it");
+        assert!(std::env::var_os("CI").is_none(), "`{name}` is missing: `ci/install --tests` installs it");
+        eprintln!("SKIPPED: `{name}` is missing; run `ci/install --tests` to install it");
     }
     found
 }
@@ -34,8 +34,11 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 pub fn file(path: &str, package: &str) -> Option<PathBuf> {
     let found = Path::new(path).is_file().then(|| path.into());
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "`{path}` is missing: `ci/install` installs `{package}`");
-        eprintln!("SKIPPED: `{path}` is missing; run `ci/install` to install `{package}`");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "`{path}` is missing: `ci/install --tests` installs `{package}`"
+        );
+        eprintln!("SKIPPED: `{path}` is missing; run `ci/install --tests` to install `{package}`");
     }
     found
 }
