@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -16,11 +17,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Store;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 /// What the imager ends with when it was asked for the wrong thing.
 const EXIT_USAGE: u8 = 2;
+/// What a process that is told twice to stop ends with.
+const EXIT_CUT: i32 = 1;
 /// A few who scrape.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
@@ -65,6 +69,9 @@ struct Flags {
 /// with a stack and a share of the heap.
 const BLOCKING_THREADS_MAX: usize = 128;
 
+/// How long work that was begun for a client may go on when the last download has ended.
+const WORK_GRACE: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let (loaded, filter) = match configured(&flags) {
@@ -85,7 +92,13 @@ fn main() -> ExitCode {
     }
     log(filter, loaded.config.log.format);
     let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build();
-    match runtime.context("starting threads").and_then(|runtime| runtime.block_on(run(loaded))) {
+    let ended = runtime.context("starting threads").and_then(|runtime| {
+        let ended = runtime.block_on(run(loaded));
+        // What is hashed or derived for nobody does not hold the end up; a store outlives writers that are cut off.
+        runtime.shutdown_timeout(WORK_GRACE);
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -135,12 +148,18 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
     // Before the line that says it listens: whoever reads that may stop it at once.
     let stop = stop()?;
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    let mut at = listener.local_addr().context("asking for the address")?.to_string();
-    // Every address of the machine is none that a client could use.
-    for all in ["[::]", "0.0.0.0"] {
-        at = at.replacen(all, "localhost", usize::from(at.starts_with(all)));
-    }
-    let url = format!("{scheme}://{at}");
+    let bound = listener.local_addr().context("asking for the address")?;
+    let url = if bound.ip().is_unspecified() {
+        if config.http.external_url.is_none() {
+            tracing::warn!(
+                "machines are told to boot from `localhost`: set `http.externalURL` to what they know this server by"
+            );
+        }
+        // Every address of the machine is none that a client could use.
+        format!("{scheme}://localhost:{}", bound.port())
+    } else {
+        format!("{scheme}://{bound}")
+    };
     writeln!(std::io::stdout(), "{url}").context("writing to standard output")?;
     let http = &config.http;
     let pxe_url = http.external_pxe_url.as_ref().map(Url::base);
@@ -222,7 +241,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
     settings.header_timeout = http.header_timeout.0;
     settings.send_timeout = http.send_timeout.0;
     settings.send_files = http.send_files;
-    settings.connections_max = http.max_connections.get();
+    settings.connections_max = http.max_connections.get().min(Semaphore::MAX_PERMITS);
     settings.drain = http.drain_timeout.0;
     if let (Some(cert), Some(key)) = (&http.cert_file, &http.key_file) {
         settings.tls = Some(Tls::watch(cert.clone(), key.clone()).context("loading the certificate")?);
@@ -286,15 +305,23 @@ fn allow_open_files() {
     }
 }
 
-/// Ends with the first SIGINT or SIGTERM.
+/// Ends with the first SIGINT or SIGTERM. The second ends the process.
 fn stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("waiting for signals")?;
-    Ok(async move {
+    let mut signal = async move || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+    };
+    Ok(async move {
+        signal().await;
+        tokio::spawn(async move {
+            signal().await;
+            tracing::warn!("downloads are cut: a second signal came");
+            std::process::exit(EXIT_CUT);
+        });
     })
 }
 

@@ -6,12 +6,18 @@
 #[path = "../../crates/imager/tests/support/mod.rs"]
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
+use extent::Digest;
 use serde_json::Value;
-use support::{SCHEMATIC, VERSION, complete};
+use support::{Made, SCHEMATIC, VERSION, complete};
+
+const EMPTY: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
 
 /// A running server; killed when it goes out of scope.
 struct Program(Child);
@@ -46,7 +52,7 @@ fn started(command: &mut Command) -> (Program, String) {
 
 /// Tells the server to stop by `signal`; gives its exit code and its log.
 fn stop(mut program: Program, signal: &str) -> (Option<i32>, String) {
-    assert!(Command::new("kill").args([signal, &program.0.id().to_string()]).status().unwrap().success());
+    self::signal(&program, signal);
     let mut log = String::new();
     program.0.stderr.as_mut().unwrap().read_to_string(&mut log).unwrap();
     (program.0.wait().unwrap().code(), log)
@@ -79,6 +85,84 @@ async fn it_says_where_it_listens_logs_requests_and_stops_on_a_signal() {
 
     let (program, _) = start(dir.path(), &[]);
     assert_eq!(stop(program, "-INT").0, Some(0));
+}
+
+/// A server that works for a client, and does not come to an end with it until the sender goes.
+async fn busy(drain: &str) -> (Made, Program, mpsc::Sender<()>) {
+    let made = complete();
+    let store = made.dir.path().join("store");
+    let (program, url) =
+        started(command(&store).env("IF_HTTP_DRAINTIMEOUT", drain).env("IF_METRICS_ADDR", ""));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let taken = client.post(format!("{url}/schematics")).body("{}").send().await.unwrap();
+    let taken: Value = taken.json().await.unwrap();
+    let url = format!("{url}/image/{}/{VERSION}/metal-amd64.raw", taken["id"].as_str().unwrap());
+    let plan: Value = client.get(format!("{url}.plan.json")).send().await.unwrap().json().await.unwrap();
+    let id = Digest::from_hex(plan["etag"].as_str().unwrap().trim_matches('"')).unwrap();
+
+    let (begins, begun) = mpsc::channel();
+    let (release, held) = mpsc::channel::<()>();
+    let deriver = made.store.clone();
+    std::thread::spawn(move || {
+        let work = || {
+            begins.send(()).unwrap();
+            let _ = held.recv();
+            Ok::<_, store::Error>(String::new())
+        };
+        deriver.derive("sha256", 1, &[id], work).unwrap();
+    });
+    begun.recv().unwrap();
+    let waiting = client.get(format!("{url}.sha256")).send();
+    let waiting = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+    assert!(waiting.is_err(), "it waits for the checksum");
+    (made, program, release)
+}
+
+/// The exit code, which comes soon.
+fn ended(program: &mut Program) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = program.0.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(program: &Program, signal: &str) {
+    assert!(Command::new("kill").args([signal, &program.0.id().to_string()]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn work_for_somebody_who_left_does_not_hold_the_end_up() {
+    let (_made, mut program, _release) = busy("300ms").await;
+    signal(&program, "-TERM");
+    assert_eq!(ended(&mut program), Some(0));
+}
+
+#[tokio::test]
+async fn the_second_signal_ends_it() {
+    let made = complete();
+    let store = made.dir.path().join("store");
+    let mut command = command(&store);
+    let (mut program, url) = started(command.env("IF_HTTP_DRAINTIMEOUT", "1h").env("IF_METRICS_ADDR", ""));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.post(format!("{url}/schematics")).body("{}").send().await.unwrap().error_for_status().unwrap();
+    // A download that nobody reads.
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stalled = TcpStream::connect(address).unwrap();
+    let head = format!("GET /image/{EMPTY}/{VERSION}/metal-amd64.raw HTTP/1.1\r\nHost: a\r\n\r\n");
+    stalled.write_all(head.as_bytes()).unwrap();
+    stalled.read_exact(&mut [0; 12]).unwrap();
+    signal(&program, "-TERM");
+    // It has heard it when it takes no more connections.
+    while TcpStream::connect(address).is_ok() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(program.0.try_wait().unwrap(), None);
+    signal(&program, "-INT");
+    assert_eq!(ended(&mut program), Some(1));
 }
 
 #[test]
