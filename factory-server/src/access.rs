@@ -78,8 +78,9 @@ pub async fn logged(State(metrics): State<Metrics>, mut request: Request, next: 
 
     line.status = response.status();
     line.cause = response.extensions_mut().remove::<Cause>().map(|cause| cause.0);
-    // A stream does not know its length; what is counted does.
-    if let Some(len) = response.body().size_hint().exact()
+    // A stream does not know its length; what is counted does. 304 has none, and must not say that the whole has none.
+    if response.status() != StatusCode::NOT_MODIFIED
+        && let Some(len) = response.body().size_hint().exact()
         && !response.headers().contains_key(CONTENT_LENGTH)
     {
         response.headers_mut().insert(CONTENT_LENGTH, len.into());

@@ -1,11 +1,13 @@
 //! Documents of the site itself: for people, for programs that write requests, and for firmware.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
+use imager::Factory;
 
 use crate::cache;
 use crate::error::Error;
@@ -16,9 +18,25 @@ use crate::site::Site;
 #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It does.")))]
 pub async fn healthz() {}
 
+/// How long the store has to answer, for somebody who asks every few seconds.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// `GET /readyz`: whether it can serve.
-#[utoipa::path(get, path = "/readyz", responses((status = 200, description = "It can.")))]
-pub async fn readyz() {}
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = 200, description = "It can."),
+        (status = 503, description = "The store cannot be read."),
+    ),
+)]
+pub async fn readyz(State(factory): State<Factory>) -> Result<(), Error> {
+    match tokio::time::timeout(READY_TIMEOUT, factory.offline().versions()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Error::not_ready(Some(&error))),
+        Err(_) => Err(Error::not_ready(None)),
+    }
+}
 
 const INDEX: &str = include_str!("document/index.html");
 const LLMS: &str = include_str!("document/llms.txt");

@@ -49,11 +49,6 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, "invalid-request", text)
     }
 
-    /// It will be answered by a later version of the program.
-    pub fn not_implemented(text: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", text)
-    }
-
     /// No route has this path. The reference's text, which clients compare.
     pub fn no_route() -> Self {
         Self::not_found("404 page not found")
@@ -68,6 +63,18 @@ impl Error {
     pub fn body_timeout(limit: Duration) -> Self {
         let text = format!("the body did not come within {} seconds", limit.as_secs_f32());
         Self::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", text)
+    }
+
+    /// More than a schematic has.
+    pub fn schematic_too_large() -> Self {
+        let text = format!("a schematic has at most {} bytes", schematics::MAX_LEN);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "schematic-too-large", text)
+    }
+
+    /// It cannot be served, because of `error`; or nobody knows yet.
+    pub fn not_ready(error: Option<&dyn StdError>) -> Self {
+        let not_ready = Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the store cannot be read");
+        Self { cause: error.map(chain), ..not_ready }
     }
 
     /// The same, for a reason of its own.
@@ -155,8 +162,7 @@ impl From<tokio::task::JoinError> for Error {
 impl From<BytesRejection> for Error {
     fn from(rejection: BytesRejection) -> Self {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let text = format!("a schematic has at most {} bytes", schematics::MAX_LEN);
-            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "schematic-too-large", text);
+            return Self::schematic_too_large();
         }
         // The client went away, or broke the transfer.
         Self { cause: Some(chain(&rejection)), ..Self::bad_request("the body ended too early") }

@@ -30,9 +30,9 @@ use crate::representation::Representation;
 use crate::schematic;
 use crate::site::Site;
 
-/// The longest command line that a script carries in bytes: what the kernel reads on the most generous architecture.
+/// The longest command line that a script carries in bytes: four times what the kernel reads of it.
 ///
-/// Source: Linux `COMMAND_LINE_SIZE`, which is 2048 on x86 and arm64; four times that is never cut here.
+/// Source: Linux `COMMAND_LINE_SIZE`, which is 2048 on x86 and arm64.
 const COMMAND_LINE_LEN_MAX: u64 = 8192;
 
 /// The iPXE script that boots a machine of the schematic.
@@ -41,7 +41,7 @@ const COMMAND_LINE_LEN_MAX: u64 = 8192;
     path = "/pxe/{schematic}/{version}/{path}",
     params(
         ("schematic" = String, Path, pattern = "^[0-9a-f]{64}$", description = "The id of a schematic."),
-        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`."),
+        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(-[0-9A-Za-z.-]{1,64})?$", description = "A version, with or without `v`."),
         ("path" = String, Path, description = "The platform and architecture, as `metal-amd64`; `-secureboot` behind it for the signed image."),
     ),
     responses((status = 200, description = "The script.", content_type = "text/plain", body = String), Refused),
@@ -59,8 +59,9 @@ pub async fn script(
     let version: Version = version.parse()?;
     let asset: Asset = format!("cmdline-{path}").parse()?;
     let resolved = metrics.timed(Stage::Resolve, factory.resolve(&schematic, &version, &asset)).await?;
-    let map = imager::plan(&resolved)?.extents;
-    let command_line = read_all(&map, factory.store(), COMMAND_LINE_LEN_MAX).map_err(|_| {
+    let planning = metrics.timed(Stage::Plan, factory.planning(resolved)).await?;
+    let map = &planning.planned.artifact.extents;
+    let command_line = read_all(map, factory.store(), COMMAND_LINE_LEN_MAX).map_err(|_| {
         Error::bad_request(format!("the command line has more than {COMMAND_LINE_LEN_MAX} bytes"))
     })?;
     let command_line =

@@ -151,6 +151,11 @@ async fn conditions_are_kept() {
             _ => assert!(!body.is_empty()),
         }
     }
+    // A cache would take a length for that of the whole.
+    for request in [server.get(&path), server.head(&path)] {
+        let response = request.header("if-none-match", same).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), field(&response, "content-length")), (304, String::new()));
+    }
 }
 
 #[tokio::test]

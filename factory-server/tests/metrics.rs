@@ -182,7 +182,7 @@ async fn every_request_is_counted_as_what_it_was() {
         ("http_response_size_bytes_count", &[], 14),
         ("http_response_size_bytes_sum", &of_image("GET", "206"), 10),
         ("factory_stage_seconds_count", &[("stage", "resolve")], 8),
-        ("factory_stage_seconds_count", &[("stage", "plan")], 6),
+        ("factory_stage_seconds_count", &[("stage", "plan")], 7),
         ("factory_stage_seconds_count", &[("stage", "stream")], 3),
         ("factory_streamed_bytes_total", &[("output_kind", "initramfs")], len + len_and_part),
         ("factory_streamed_bytes_total", &[], len + len_and_part),

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use common::{Server, field};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const EMPTY_ID: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
 
@@ -76,6 +78,14 @@ async fn a_body_has_a_limit() {
     let pieces = (0..40).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 << 10]));
     let response = server.post(reqwest::Body::wrap_stream(futures::stream::iter(pieces))).await;
     assert_eq!(response.status(), 413);
+    // Who asks before sending it is not told to go on.
+    let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head =
+        "POST /schematics HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
 }
 
 #[tokio::test]

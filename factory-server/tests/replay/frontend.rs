@@ -41,6 +41,46 @@ async fn documents_of_the_site_are_there() {
 }
 
 #[tokio::test]
+async fn slashes_too_many_are_taken_out() {
+    let (_made, server) = server().await;
+    let client =
+        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    for (method, path, status, to) in [
+        ("GET", "/versions/", 301, "/versions"),
+        ("HEAD", "//versions?broken=true", 301, "/versions?broken=true"),
+        ("POST", "/schematics/", 308, "/schematics"),
+        ("GET", "//other.example//a", 301, "/other.example/a"),
+        ("GET", "/nowhere", 404, ""),
+        ("GET", "//", 404, ""),
+        ("GET", "/VERSIONS", 404, ""),
+        ("GET", "/ui/wizard", 404, ""),
+    ] {
+        let request = client.request(method.parse().unwrap(), format!("{}{path}", server.url));
+        let response = request.send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), field(&response, "location").as_str()),
+            (status, to),
+            "{path}"
+        );
+    }
+    // What is sent again has its body.
+    let url = format!("{}/schematics/", server.url);
+    assert_eq!(server.client.post(url).body("{}").send().await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn who_cannot_read_the_store_is_not_ready() {
+    let (made, server) = server().await;
+    assert_eq!(server.get("/readyz").send().await.unwrap().status(), 200);
+    std::fs::write(made.dir.path().join("store/index.json"), "{").unwrap();
+    let response = server.get("/readyz").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), field(&response, "retry-after").as_str()), (503, "30"));
+    let text = response.text().await.unwrap();
+    assert!(text.starts_with("the store cannot be read\nrequest id: "), "{text}");
+    assert_eq!(server.get("/healthz").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn errors_have_the_form_that_is_asked_for() {
     let (_made, server) = server().await;
     let id = crate::registered(&server, "{}").await;

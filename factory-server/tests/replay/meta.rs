@@ -16,6 +16,9 @@ async fn versions_are_listed_without_the_broken_ones() {
     let broken: Value = get("/versions?broken=true").await.json().await.unwrap();
     assert_eq!(broken, json!(["v1.10.2"]));
     assert_eq!(server.head("/versions").send().await.unwrap().status(), 200);
+    // Who has machines that run it can have it again.
+    let id = crate::registered(&server, "{}").await;
+    assert_eq!(get(&format!("/image/{id}/v1.10.2/kernel-amd64")).await.status(), 200);
 }
 
 #[tokio::test]
