@@ -59,14 +59,15 @@ struct Plan<'a> {
 
 /// An asset, or what can be said about one.
 ///
-/// Behind the name of an asset: `.sha256`, `.sha512`, `.lock.json`, `.plan.json`. A HEAD costs a plan and no more.
+/// Behind the name of an asset: `.sha256`, `.sha512`, `.lock.json`, `.plan.json`, `.sigstore.json`. A HEAD costs a plan and no
+/// more, but for the signature, whose length follows from all that is signed.
 // Errors come in the reference's order: schematic, version, path, what they are together.
 #[utoipa::path(
     get,
     path = "/image/{schematic}/{version}/{path}",
     params(
         ("schematic" = String, Path, pattern = "^[0-9a-f]{64}$", description = "The id of a schematic."),
-        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`."),
+        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(-[0-9A-Za-z.-]{1,64})?$", description = "A version, with or without `v`."),
         ("path" = String, Path, description = "The asset, as `metal-amd64.raw.zst`."),
         Wishes,
     ),

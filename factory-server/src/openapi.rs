@@ -27,7 +27,9 @@ impl IntoResponses for Refused {
             (405, "The path has other methods."),
             (500, "The fault is here; name the request id when you report it."),
             (501, "It cannot be made yet; the text says what."),
+            (502, "A source gave something else than it should."),
             (503, "Not now; ask again after `Retry-After` seconds."),
+            (507, "The store is full."),
         ];
         let response = |text: &str| {
             ResponseBuilder::new()

@@ -21,7 +21,7 @@ use crate::{cache, disposition};
 #[utoipa::path(
     get,
     path = "/talosctl/{version}",
-    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`.")),
+    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(-[0-9A-Za-z.-]{1,64})?$", description = "A version, with or without `v`.")),
     responses((status = 200, description = "Addresses.", body = [String]), Refused),
 )]
 pub async fn list(
@@ -41,7 +41,7 @@ pub async fn list(
     get,
     path = "/talosctl/{version}/{path}",
     params(
-        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`."),
+        ("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(-[0-9A-Za-z.-]{1,64})?$", description = "A version, with or without `v`."),
         ("path" = String, Path, description = "`talosctl-<os>-<arch>`, `.exe` behind it for Windows."),
     ),
     responses(

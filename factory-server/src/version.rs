@@ -50,7 +50,7 @@ pub async fn versions(
 #[utoipa::path(
     get,
     path = "/version/{version}/extensions/official",
-    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`.")),
+    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(-[0-9A-Za-z.-]{1,64})?$", description = "A version, with or without `v`.")),
     responses((status = 200, description = "`name`, `ref`, `digest`, `author`, `description` of each.", body = [Object]), Refused),
 )]
 pub async fn extensions(
@@ -67,7 +67,7 @@ pub async fn extensions(
 #[utoipa::path(
     get,
     path = "/version/{version}/overlays/official",
-    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$", description = "A version, with or without `v`.")),
+    params(("version" = String, Path, pattern = r"^v?(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(-[0-9A-Za-z.-]{1,64})?$", description = "A version, with or without `v`.")),
     responses((status = 200, description = "`name`, `image`, `ref`, `digest` of each.", body = [Object]), Refused),
 )]
 pub async fn overlays(

@@ -208,7 +208,10 @@ fn sources_that_are_not_sound_say_what_to_set() {
             wrong("artifacts: {catalogues: [{registry: r.example, containerSignature: {disabled: true}}]}"),
             "`artifacts.catalogues[0].repository`",
         ),
-        (wrong("artifacts: {refreshInterval: 0s}"), "`artifacts.refreshInterval` is longer than nothing"),
+        (
+            wrong("artifacts: {refreshInterval: 0s}"),
+            "`artifacts.refreshInterval` must be longer than nothing, as `5m`",
+        ),
     ] {
         assert!(error.contains(says), "{error}");
     }
@@ -312,6 +315,14 @@ fn what_is_wrong_is_named_with_its_place() {
     ];
     for (text, want) in table {
         assert_eq!(refused(&[("a.yaml", text)], &[]), want, "{text}");
+    }
+    for on in ["1", "True", "\"true\"", "yes", "[]"] {
+        let error = refused(&[("a.yaml", &format!("authentication: {{enabled: {on}}}\n"))], &[]);
+        assert!(error.contains("this server has no authentication"), "{on}: {error}");
+    }
+    for key in ["headerTimeout", "bodyTimeout", "sendTimeout"] {
+        let error = refused(&[("a.yaml", &format!("http: {{{key}: 0s}}\n"))], &[]);
+        assert_eq!(error, format!("`http.{key}` must be longer than nothing, as `30s`"));
     }
     for text in ["http: [", "http: {a: b}}", "- a\n", "text", "\u{0}", "a: &a [*a]\n", "a: 1\na: 2\n"] {
         let error = refused(&[("a.yaml", text)], &[]);

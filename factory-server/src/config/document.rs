@@ -11,13 +11,14 @@ const HEAD: &str = "\
 # Configuration of the server
 
 `factory-server` needs none: it listens on the loopback and keeps everything in one directory. The keys are those of the
-Talos Image Factory, and a configuration written for it starts this server.
+Talos Image Factory, and mean the same; one thing is asked for beyond them: where `artifacts.core.registry` is set,
+`containerSignature` has to say whose images are trusted.
 
     factory-server --config factory.yaml
     factory-server --config factory.yaml --check-config
 
-`--config` takes YAML, JSON, or a file of variables (`.env`), several times or parted by commas; a later one goes before an
-earlier one. Every key is also a variable of the environment: `http.externalURL` is `IF_HTTP_EXTERNALURL`; a list is JSON or
+`--config` takes YAML, JSON, a file of variables (`.env`), or `env=PREFIX`, several times or parted by commas; a later one goes
+before an earlier one. Every key is also a variable of the environment: `http.externalURL` is `IF_HTTP_EXTERNALURL`; a list is JSON or
 parted by commas. The environment goes before every file, and flags go before the environment. A key that is not there is an
 error that names the nearest one.
 
@@ -30,7 +31,8 @@ error that names the nearest one.
 const TAIL: &str = "
 ## Keys without an effect
 
-They are taken, so that the same file serves both; the log names those that are set.
+They are taken, so that the same file serves both; the log names those that are set. `authentication.enabled` is
+taken only if it says no: an open server must not look closed.
 
 | Key | Why it has none |
 | --- | --- |

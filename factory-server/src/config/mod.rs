@@ -108,6 +108,12 @@ pub enum Error {
         /// Where it stands.
         origin: Origin,
     },
+    /// A time limit that nothing keeps.
+    #[error("`{key}` must be longer than nothing, as `30s`")]
+    NoTime {
+        /// The key.
+        key: &'static str,
+    },
     /// One of certificate and key.
     #[error("`http.certFile` and `http.keyFile` are set together or not at all")]
     HalfTls,
@@ -149,8 +155,7 @@ pub fn load(
     for setting in settings {
         let key = schema::find(&keys, &setting)?;
         if let Some(why) = key.unused {
-            let on = setting.value == Value::Bool(true) || setting.value == "true";
-            if key.name == "authentication.enabled" && on {
+            if key.name == "authentication.enabled" && !is_off(&setting.value) {
                 return Err(Error::Authentication { origin: setting.origin });
             }
             unused.push((key.name.clone(), setting.origin, why));
@@ -173,5 +178,26 @@ pub fn load(
     if config.http.cert_file.is_some() != config.http.key_file.is_some() {
         return Err(Error::HalfTls);
     }
+    let http = &config.http;
+    for (key, time) in [
+        ("http.headerTimeout", http.header_timeout),
+        ("http.bodyTimeout", http.body_timeout),
+        ("http.sendTimeout", http.send_timeout),
+    ] {
+        if time.0.is_zero() {
+            return Err(Error::NoTime { key });
+        }
+    }
     Ok(Loaded { config, unused, configured })
+}
+
+/// Whether a flag says no beyond doubt.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::String(text) => ["", "0", "f", "false"].contains(&&*text.trim().to_ascii_lowercase()),
+        Value::Array(_) | Value::Object(_) => false,
+    }
 }

@@ -102,7 +102,7 @@ pub enum SourcesError {
         found: String,
     },
     /// A time after which something is done again and again, and no time.
-    #[error("`{key}` is longer than nothing")]
+    #[error("`{key}` must be longer than nothing, as `5m`")]
     Interval {
         /// The key.
         key: &'static str,

@@ -162,7 +162,23 @@ impl FromStr for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&humantime::format_duration(self.0).to_string().replace(' ', ""))
+        // Go knows no days.
+        let (seconds, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        let parts = [
+            (seconds / 3600, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (u64::from(nanos / 1_000_000), "ms"),
+            (u64::from(nanos / 1000 % 1000), "us"),
+            (u64::from(nanos % 1000), "ns"),
+        ];
+        if self.0.is_zero() {
+            return f.write_str("0s");
+        }
+        parts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, unit)| write!(f, "{count}{unit}"))
     }
 }
 
@@ -249,6 +265,17 @@ mod tests {
         for text in ["", "5", "5 m", "1 day", "-1s", "1y", "1.5h", "99999999999999999999h"] {
             assert!(text.parse::<Time>().is_err(), "{text}");
         }
-        assert_eq!(Time(Duration::from_mins(90)).to_string(), "1h30m");
+        let millis = |count| Time(Duration::from_millis(count));
+        for (time, text) in [
+            (millis(0), "0s"),
+            (millis(5_400_000), "1h30m"),
+            (millis(86_400_000), "24h"),
+            (millis(2_592_000_000), "720h"),
+            (millis(90_061_001), "25h1m1s1ms"),
+            (Time(Duration::from_nanos(1_001)), "1us1ns"),
+        ] {
+            assert_eq!(time.to_string(), text);
+            assert_eq!(text.parse::<Time>().unwrap().0, time.0);
+        }
     }
 }
