@@ -74,7 +74,10 @@ impl Drop for Program {
 }
 
 fn server() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_factory-server"))
+    let mut server = Command::new(env!("CARGO_BIN_EXE_factory-server"));
+    // Ten downloads of 48 MB take their time on a busy machine, and other tests have a server as well.
+    server.env("IF_HTTP_DRAINTIMEOUT", "5m").env("IF_METRICS_ADDR", "");
+    server
 }
 
 /// The files of the large blobs of the store in `dir`: the initramfs, and the layer that brought it.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::Server;
 use factory_server::{Settings, Site};
-use support::{Made, VERSION, complete};
+use support::{Made, VERSION, complete, made, noise};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -28,6 +28,15 @@ async fn server(settings: Settings) -> (Made, Server) {
     (made, server)
 }
 
+/// The same, with an initramfs of 24 MiB: more than the buffers on the way hold.
+async fn server_of_more(settings: Settings) -> (Made, Server) {
+    let made = made();
+    made.complete(&noise("initramfs", 24 << 20));
+    let server = Server::with(made.factory.clone(), Site::default(), settings).await;
+    server.post("{}").await;
+    (made, server)
+}
+
 fn path(asset: &str) -> String {
     format!("/image/{EMPTY}/{VERSION}/{asset}")
 }
@@ -36,16 +45,19 @@ fn authority(server: &Server) -> &str {
     server.url.strip_prefix("http://").unwrap()
 }
 
-/// What the server answers to these bytes, until it closes the connection or says nothing for two seconds.
+/// What the server answers to these bytes, until it closes the connection or has no more to say for two seconds.
 async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(authority(server)).await.unwrap();
     // It may close before all is sent.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
-    while let Ok(Ok(len @ 1..)) = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut chunk)).await
-    {
-        answer.extend_from_slice(&chunk[..len]);
+    loop {
+        let patience = Duration::from_secs(if answer.is_empty() { 20 } else { 2 });
+        match tokio::time::timeout(patience, stream.read(&mut chunk)).await {
+            Ok(Ok(len @ 1..)) => answer.extend_from_slice(&chunk[..len]),
+            _ => break,
+        }
     }
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -221,7 +233,7 @@ async fn stalled(server: &Server) -> TcpStream {
 async fn a_client_that_takes_nothing_is_cut_and_others_go_on() {
     let mut settings = Settings::default();
     settings.send_timeout = Duration::from_millis(500);
-    let (_made, server) = server(settings).await;
+    let (_made, server) = server_of_more(settings).await;
     let mut stream = stalled(&server).await;
     // Somebody else downloads meanwhile, slowly but surely.
     let mut other = server.get(&path("metal-amd64-uki.efi")).send().await.unwrap();
@@ -230,7 +242,7 @@ async fn a_client_that_takes_nothing_is_cut_and_others_go_on() {
     let (begun, mut taken) = (Instant::now(), 0);
     while let Some(chunk) = other.chunk().await.unwrap() {
         taken += chunk.len() as u64;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(taken, len);
     tokio::time::sleep(Duration::from_secs(3).saturating_sub(begun.elapsed())).await;
@@ -250,7 +262,7 @@ async fn a_client_that_takes_nothing_is_cut_and_others_go_on() {
 
 #[tokio::test]
 async fn a_stop_lets_downloads_end_and_takes_no_more() {
-    let (_made, server) = server(Settings::default()).await;
+    let (_made, server) = server_of_more(Settings::default()).await;
     let whole = server.get(&path("metal-amd64-uki.efi")).send().await.unwrap().bytes().await.unwrap();
     let running = server.get(&path("metal-amd64-uki.efi")).send().await.unwrap();
     let authority = authority(&server).to_owned();

@@ -1,6 +1,6 @@
 //! Images over HTTP: whole, in parts, under conditions, and refused.
 //!
-//! The store holds small source images that are made here; real ones are for `seeded.rs`.
+//! The store holds small source images that are made here; real ones are for `seeded_source.rs`.
 
 // The functions that tests share are test code too.
 #![allow(clippy::unwrap_used)]

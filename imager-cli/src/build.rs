@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::exit::{Exit, Tag as _};
+use crate::exit::{Exit, Tag as _, refuse_hint};
 use crate::output::{Output, stdout};
 use crate::plan::Wanted;
 use crate::store;
@@ -47,6 +47,10 @@ struct Built {
 impl Build {
     /// Runs the command.
     pub async fn run(&self, dir: Option<PathBuf>, output: &Output) -> anyhow::Result<()> {
+        if output.is_json() && self.output.as_deref() == Some(Path::new("-")) {
+            let both = "`--json` and `--output -` both want standard output";
+            return refuse_hint(Exit::Input, both, "name a file with `--output`");
+        }
         let begun = Instant::now();
         let store = store::open(dir)?;
         let factory = self.wanted.source.factory(store.clone())?;

@@ -80,12 +80,16 @@ impl Push {
         };
         let reference = reference(&self.reference)?;
         let client = client(self.plain_http, &[])?;
+        let progress = output.progress();
+        let at = |now: remote::Progress| progress.at("pushing", now.done, now.total);
         let context = || format!("pushing `{}`", self.reference);
         let push = async {
             let image = Described::in_store(store, &descriptor).await?;
-            remote::push(store, &client, &reference, &image).await
+            remote::Push::new(store, &client, &reference, &image).on_progress(&at).run().await
         };
-        let pushed = wait(async { push.await.with_context(context).exit(Exit::Dependency) })?;
+        let pushed = wait(async { push.await.with_context(context).exit(Exit::Dependency) });
+        progress.done();
+        let pushed = pushed?;
         say(output, pushed.digest, pushed.sent_len)
     }
 }

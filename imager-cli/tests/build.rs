@@ -54,6 +54,9 @@ fn an_asset_is_written_under_its_own_name_or_another_or_to_a_pipe() {
     let json = run(&made, cwd.path(), &[&KERNEL[..], &["--json"]].concat()).success().stderr("");
     let built: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
     assert_eq!((&built["path"], &built["size_bytes"]), (&"kernel-amd64".into(), &KERNEL_LEN.into()));
+    let both = run(&made, cwd.path(), &[&KERNEL[..], &["--json", "-o", "-"]].concat()).code(2).stdout("");
+    let said = String::from_utf8_lossy(&both.get_output().stderr).into_owned();
+    assert!(said.contains("both want standard output"), "{said}");
 }
 
 #[test]

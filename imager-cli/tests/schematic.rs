@@ -91,7 +91,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 
 #[test]
 fn a_full_disk_is_a_failure_of_output() {
-    let Ok(full) = fs::File::options().write(true).open("/dev/full") else { return };
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("schematic.yaml");
     fs::write(&file, "{}").unwrap();

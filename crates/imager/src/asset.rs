@@ -64,7 +64,7 @@ const DISK_FORMATS: [(&str, DiskFormat); 4] = [
 /// Endings after them, longest first.
 const PACKINGS: [OutFormat; 4] = [OutFormat::TarGz, OutFormat::Gz, OutFormat::Xz, OutFormat::Zst];
 
-/// The longest path that is looked at; the longest that means something has 51 characters.
+/// The longest path that is looked at; the longest that means something has 45 characters.
 const PATH_LEN_MAX: usize = 255;
 
 const SECURE_BOOT: &str = "-secureboot";

@@ -46,6 +46,11 @@ impl Output {
         }
     }
 
+    /// Whether the result is JSON.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Whether only the result is wanted.
     pub const fn is_quiet(&self) -> bool {
         self.quiet

@@ -25,7 +25,7 @@ const ESP_LEN: u64 = 101 * MIB;
 const STATE_LEN: u64 = 100 * MIB;
 /// The first partition of a disk begins here.
 const FIRST: u64 = MIB;
-/// Sectors of a table's entries and its header, at the end of the disk: 128 entries of 128 bytes.
+/// Bytes of a table's entries: 128 of 128 bytes.
 const TABLE_LEN: u64 = 128 * 128;
 /// What mkfs.vfat gives every volume when it must be the same each time.
 const VOLUME_ID: u32 = 0x1234_abcd;
