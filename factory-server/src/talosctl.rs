@@ -60,7 +60,8 @@ pub async fn file(
     let version: Version = version.parse()?;
     let mut clients = factory.talosctl(&version).await?;
     if clients.is_empty() {
-        return Err(Error::not_found(format!("version {} is not available", version.bare())));
+        let text = format!("version {} is not available", version.bare());
+        return Err(Error::not_found(text).because("version-not-available"));
     }
     let Some(map) = clients.remove(&name) else {
         let names: Vec<String> = clients.into_keys().map(|name| format!("`{name}`")).collect();

@@ -36,9 +36,14 @@ async fn versions_without_clients_have_none() {
         let listed: Value =
             server.get(&format!("/talosctl/{version}")).send().await.unwrap().json().await.unwrap();
         assert_eq!(listed, serde_json::json!([]));
-        let response = server.get(&format!("/talosctl/{version}/talosctl-linux-amd64")).send().await.unwrap();
+        let path = format!("/talosctl/{version}/talosctl-linux-amd64");
+        let response = server.get(&path).send().await.unwrap();
         assert_eq!(response.status(), 404);
         assert_eq!(response.text().await.unwrap(), format!("version {version} is not available\n"));
+        // In the word that every other path has for it.
+        let response = server.get(&path).header("accept", "application/problem+json").send().await.unwrap();
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["reason"], "version-not-available");
     }
     assert_eq!(server.get("/talosctl/1.13.0").send().await.unwrap().status(), 404);
     let response = server.get("/talosctl/1.11.0/talosctl-plan9-mips").send().await.unwrap();
