@@ -4,6 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "registry/protocol.rs"]
+mod protocol;
+#[path = "registry/signatures.rs"]
+mod signatures;
+#[path = "registry/sources.rs"]
+mod sources;
 #[path = "../../crates/imager/tests/support/mod.rs"]
 mod support;
 
@@ -12,7 +18,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use common::{Server, field};
-use cosign::{Policy, SigningKey};
+use cosign::SigningKey;
 use extent::Digest;
 use factory_server::Site;
 use imager::Factory;
@@ -209,88 +215,6 @@ async fn the_file_has_the_layers_of_the_registry_and_every_store_the_same_digest
 }
 
 #[tokio::test]
-async fn tags_are_the_versions_a_page_at_a_time() {
-    let registry = registry().await;
-    for version in ["v13.0.9", "v13.2.0-alpha.0"] {
-        let manifest = registry.made.manifest(imager::Arch::Amd64, &[]);
-        registry.made.tag("siderolabs/imager", version, &manifest);
-    }
-    let name = registry.base.trim_start_matches("/v2/").to_owned();
-    let list = async |query: &str| {
-        let response =
-            registry.server.get(&format!("{}/tags/list{query}", registry.base)).send().await.unwrap();
-        let link = field(&response, "link");
-        let body: Value = response.json().await.unwrap();
-        assert_eq!(body["name"], name);
-        (body["tags"].clone(), link)
-    };
-    let all = json!(["v13.0.9", VERSION, "v13.2.0-alpha.0"]);
-    assert_eq!(list("").await, (all, String::new()));
-    let next = format!("</v2/{name}/tags/list?n=2&last={VERSION}>; rel=\"next\"");
-    assert_eq!(list("?n=2").await, (json!(["v13.0.9", VERSION]), next));
-    assert_eq!(list(&format!("?n=2&last={VERSION}")).await, (json!(["v13.2.0-alpha.0"]), String::new()));
-    assert_eq!(list("?n=0").await, (json!([]), String::new()));
-    // `latest` is a release.
-    let latest = registry.get(&format!("{}/manifests/latest", registry.base)).await.2;
-    assert_eq!(latest, registry.get(&format!("{}/manifests/{VERSION}", registry.base)).await.2);
-}
-
-#[tokio::test]
-async fn errors_have_the_form_and_the_codes_of_the_specification() {
-    let registry = registry().await;
-    let base = &registry.base;
-    let absent = format!("sha256:{}", "a".repeat(64));
-    for (path, status, code) in [
-        (format!("{base}/manifests/v9.9.9"), 404, "MANIFEST_UNKNOWN"),
-        (format!("{base}/manifests/newest"), 404, "MANIFEST_UNKNOWN"),
-        (format!("{base}/manifests/{absent}"), 404, "MANIFEST_UNKNOWN"),
-        (format!("{base}/blobs/{absent}"), 404, "BLOB_UNKNOWN"),
-        (format!("{base}/blobs/sha256:abc"), 400, "DIGEST_INVALID"),
-        (format!("{base}-x/manifests/{VERSION}"), 404, "NAME_UNKNOWN"),
-        (format!("/v2/installer/{}/manifests/{VERSION}", "a".repeat(64)), 404, "NAME_UNKNOWN"),
-        (base.replace("installer", "moon-installer") + "/manifests/latest", 400, "NAME_INVALID"),
-        (base.replace("installer", "installer-secureboot") + "/manifests/latest", 501, "UNSUPPORTED"),
-        (format!("/v2/siderolabs/none/manifests/{VERSION}"), 404, "NAME_UNKNOWN"),
-        (format!("/v2/siderolabs/imager/blobs/{absent}"), 404, "BLOB_UNKNOWN"),
-        ("/v2/_catalog".to_owned(), 404, "NAME_UNKNOWN"),
-        ("/v2/A/b/manifests/x".to_owned(), 400, "NAME_INVALID"),
-    ] {
-        assert_eq!(registry.error(&path).await, (status, code.to_owned()), "{path}");
-    }
-    let put = registry.server.client.put(format!("{}{base}/manifests/x", registry.server.url)).body("{}");
-    assert_eq!(put.send().await.unwrap().status(), 405);
-}
-
-#[tokio::test]
-async fn source_images_are_there_as_the_store_has_them() {
-    let registry = registry().await;
-    let (index, media_type, digest) = registry.json("/v2/siderolabs/installer-base/manifests/v13.1.0").await;
-    assert_eq!(media_type, INDEX);
-    assert_eq!(registry.get(&format!("/v2/siderolabs/installer-base/manifests/{digest}")).await.2, digest);
-    let manifest = index["manifests"][0]["digest"].as_str().unwrap();
-    let (manifest, ..) = registry.json(&format!("/v2/siderolabs/installer-base/manifests/{manifest}")).await;
-    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
-    let (layer_bytes, ..) = registry.get(&format!("/v2/siderolabs/installer-base/blobs/{layer}")).await;
-    assert!(files(&layer_bytes).contains_key("usr/bin/installer"));
-    // A blob is no manifest because somebody asks for it as one.
-    let (status, code) = registry.error(&format!("/v2/siderolabs/installer-base/manifests/{layer}")).await;
-    assert_eq!((status, code.as_str()), (404, "MANIFEST_UNKNOWN"));
-    let tags = registry.server.get("/v2/siderolabs/imager/tags/list").send().await.unwrap();
-    assert_eq!(tags.json::<Value>().await.unwrap()["tags"], json!([VERSION]));
-    let none = registry.server.get(&format!("/v2/siderolabs/imager/referrers/{digest}?artifactType=a/b"));
-    let none = none.send().await.unwrap();
-    assert_eq!(field(&none, "oci-filters-applied"), "artifactType");
-    // What was pulled with its signatures is given on with them.
-    let listed =
-        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [{"artifactType": "a/b", "size": 1}]});
-    let kept = registry.made.document(&listed);
-    registry.made.tag("siderolabs/installer-base", &cosign::referrers_tag(&digest), &kept);
-    let given = registry.server.get(&format!("/v2/siderolabs/installer-base/referrers/{digest}"));
-    assert_eq!(given.send().await.unwrap().json::<Value>().await.unwrap(), listed);
-    assert_eq!(field(&none, "content-type"), INDEX);
-}
-
-#[tokio::test]
 async fn a_store_of_one_architecture_has_installers_for_that() {
     let made = support::made();
     let files: Vec<(&str, Vec<u8>)> = vec![
@@ -312,72 +236,4 @@ async fn a_store_of_one_architecture_has_installers_for_that() {
     assert_eq!(index["manifests"][0]["platform"]["architecture"], "arm64");
     let amd64 = server.get(&format!("{base}/manifests/{VERSION}-amd64")).send().await.unwrap();
     assert_eq!(amd64.status(), 404);
-}
-
-#[tokio::test]
-async fn indices_and_manifests_are_signed_in_both_shapes() {
-    let key = SigningKey::generate().unwrap();
-    let registry = signed_by(Some(key.clone())).await;
-    let base = &registry.base;
-    let pem = registry.server.get("/oci/cosign/signing-key.pub").send().await.unwrap().text().await.unwrap();
-    assert_eq!(pem, key.public_key_pem());
-    let policy = Policy::Key(cosign::PublicKey::from_pem(&pem).unwrap());
-    let other = Policy::Key(SigningKey::generate().unwrap().public_key());
-    let (index, _, index_digest) = registry.json(&format!("{base}/manifests/{VERSION}")).await;
-    let mut signed = vec![index_digest];
-    signed.extend(
-        index["manifests"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| -> Digest { one["digest"].as_str().unwrap().parse().unwrap() }),
-    );
-    assert_eq!(signed.len(), 3);
-    for (n, digest) in signed.iter().enumerate() {
-        let another = &signed[(n + 1) % signed.len()];
-        // The old shape.
-        let (manifest, ..) =
-            registry.get(&format!("{base}/manifests/{}", cosign::signature_tag(digest))).await;
-        let layers = cosign::signature_layers(&manifest).unwrap();
-        assert_eq!(layers.len(), 1);
-        let (payload, ..) = registry.get(&format!("{base}/blobs/{}", layers[0].payload.digest)).await;
-        policy.verify_payload(digest, &layers[0], &payload).unwrap();
-        assert!(policy.verify_payload(another, &layers[0], &payload).is_err());
-        assert!(other.verify_payload(digest, &layers[0], &payload).is_err());
-        // The new one, found by either way.
-        let (list, media_type, _) =
-            registry.json(&format!("{base}/manifests/{}", cosign::referrers_tag(digest))).await;
-        assert_eq!(media_type, INDEX);
-        let listed = registry.server.get(&format!("{base}/referrers/{digest}")).send().await.unwrap();
-        assert_eq!(listed.json::<Value>().await.unwrap(), list);
-        let none = registry.server.get(&format!("{base}/referrers/{digest}?artifactType=a/b"));
-        assert_eq!(none.send().await.unwrap().json::<Value>().await.unwrap()["manifests"], json!([]));
-        let created = &list["manifests"][0]["annotations"]["org.opencontainers.image.created"];
-        assert_eq!(created, "2019-06-01T21:34:52Z", "one epoch for all");
-        let referrer = list["manifests"][0]["digest"].as_str().unwrap();
-        let (manifest, ..) = registry.get(&format!("{base}/manifests/{referrer}")).await;
-        let layer = cosign::bundle_layer(&manifest).unwrap();
-        let (bundle, ..) = registry.get(&format!("{base}/blobs/{}", layer.digest)).await;
-        policy.verify_image_bundle(digest, &bundle).unwrap();
-        assert!(policy.verify_image_bundle(another, &bundle).is_err());
-        assert!(other.verify_image_bundle(digest, &bundle).is_err());
-    }
-    // Files.
-    let id = base.rsplit_once('/').unwrap().1;
-    for asset in ["metal-amd64.raw.zst", "installer-amd64.tar"] {
-        let path = format!("/image/{id}/{VERSION}/{asset}");
-        let bytes = registry.server.get(&path).send().await.unwrap().bytes().await.unwrap();
-        let bundle = registry.server.get(&format!("{path}.sigstore.json")).send().await.unwrap();
-        assert_eq!(field(&bundle, "content-type"), cosign::BUNDLE_MEDIA_TYPE);
-        let bundle = bundle.bytes().await.unwrap();
-        policy.verify_blob_bundle(&Digest::of(&bytes), &bundle).unwrap();
-        assert!(policy.verify_blob_bundle(&Digest::of(&bytes[1..]), &bundle).is_err());
-    }
-    // Without a key there is nothing to find.
-    let unsigned = self::registry().await;
-    let (status, code) =
-        unsigned.error(&format!("{base}/manifests/{}", cosign::signature_tag(&index_digest))).await;
-    assert_eq!((status, code.as_str()), (404, "MANIFEST_UNKNOWN"));
-    let listed = unsigned.server.get(&format!("{base}/referrers/{index_digest}")).send().await.unwrap();
-    assert_eq!(listed.json::<Value>().await.unwrap()["manifests"], json!([]));
 }
