@@ -65,12 +65,14 @@ async fn it_passes_for_pull_and_discovery_of_installer_images() {
     }
     let taken: Value = server.post(SCHEMATIC).await.json().await.unwrap();
     let name = format!("installer/{}", taken["id"].as_str().unwrap());
-    let response = server.get(&format!("/v2/{name}/manifests/{VERSION}-amd64")).send().await.unwrap();
+    // It wants a tag of a manifest, and the digest of the same.
+    let tag = format!("{VERSION}-amd64");
+    let response = server.get(&format!("/v2/{name}/manifests/{tag}")).send().await.unwrap();
     let digest = common::field(&response, "docker-content-digest");
     let manifest: Value = response.json().await.unwrap();
     let mut command = Command::new(suite);
     command.current_dir(made.dir.path()).args(["-ginkgo.skip", OWN_REFERRERS]);
-    command.env("OCI_TAG_NAME", VERSION).env("OCI_TAG_LIST", VERSION).env("OCI_MANIFEST_DIGEST", digest);
+    command.env("OCI_TAG_NAME", tag).env("OCI_TAG_LIST", VERSION).env("OCI_MANIFEST_DIGEST", digest);
     command.env("OCI_BLOB_DIGEST", manifest["config"]["digest"].as_str().unwrap());
     let output = run(command, &server.url, &name).await;
     // It did look: requests of pulls and lists, and none of pushes.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LINK};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LINK};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -44,8 +44,6 @@ pub use self::published::Memory;
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
-/// Docker's name for an index, which clients accept that know no other.
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Tags in one answer, unless fewer are asked for.
 const TAGS_MAX: usize = 1000;
 
@@ -120,7 +118,7 @@ impl Request {
                 let (version, arch) = self.version(&tag).await?;
                 let published =
                     self.memory.published(&self.factory, &self.site, &schematic, image, &version).await?;
-                let digest = self.choose(&published, arch)?;
+                let digest = named(&published, arch)?;
                 if let Some(external) = &self.site.external {
                     let name = format!("{image}/{}:{version}", schematic.id());
                     let (store, signer) = (self.factory.store(), self.site.signer.as_ref());
@@ -178,25 +176,6 @@ impl Request {
             Error::not_found(text).because("manifest-unknown")
         })?;
         Ok((version, arch))
-    }
-
-    /// The index, unless one architecture is asked for, or the client knows no indices.
-    fn choose(&self, published: &Published, arch: Option<Arch>) -> Result<Digest, Error> {
-        let mut accepted =
-            self.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-        let any = accepted.peek().is_none()
-            || accepted.any(|value| {
-                [INDEX, DOCKER_LIST, "*/*", "application/*"].iter().any(|one| value.contains(one))
-            });
-        let wanted = match arch {
-            None if any => return Ok(published.index),
-            None => Arch::Amd64,
-            Some(arch) => arch,
-        };
-        let found = published.manifests.iter().find(|(arch, _)| *arch == wanted);
-        found.map(|(_, digest)| *digest).ok_or_else(|| {
-            Error::not_found(format!("there is no installer for {wanted}")).because("manifest-unknown")
-        })
     }
 
     async fn find(
@@ -299,6 +278,16 @@ fn json_answer(method: &Method, media_type: &'static str, body: &serde_json::Val
     let answer = representation.answer(method, &HeaderMap::new());
     let body = if method == Method::HEAD { Vec::new() } else { text };
     (answer.status, answer.headers, body).into_response()
+}
+
+/// What a tag names: the index, whatever the client accepts, so that one answer is right for all who share a cache; the
+/// manifest for `arch` where the tag has one.
+fn named(published: &Published, arch: Option<Arch>) -> Result<Digest, Error> {
+    let Some(wanted) = arch else { return Ok(published.index) };
+    let found = published.manifests.iter().find(|(arch, _)| *arch == wanted);
+    found.map(|(_, digest)| *digest).ok_or_else(|| {
+        Error::not_found(format!("there is no installer for {wanted}")).because("manifest-unknown")
+    })
 }
 
 fn unknown_manifest(digest: &Digest) -> Error {
