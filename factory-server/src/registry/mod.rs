@@ -17,6 +17,7 @@ mod source;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LINK};
 use axum::http::{HeaderMap, Method, Uri};
@@ -78,11 +79,12 @@ pub fn routes() -> Router<Service> {
 
 async fn answer(
     State(Service { factory, site, registry }): State<Service>,
-    Path(path): Path<String>,
-    query: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<Page>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    let Path(path) = path.map_err(|rejection| Error::from(rejection).because("name-invalid"))?;
     let Query(page) = query?;
     let (repository, wanted) = name::parse(path.trim_matches('/'))?;
     let metrics = site.metrics.clone();

@@ -52,6 +52,9 @@ async fn errors_have_the_form_and_the_codes_of_the_specification() {
         (format!("/v2/siderolabs/imager/blobs/{absent}"), 404, "BLOB_UNKNOWN"),
         ("/v2/_catalog".to_owned(), 404, "NAME_UNKNOWN"),
         ("/v2/A/b/manifests/x".to_owned(), 400, "NAME_INVALID"),
+        // What is no text at all.
+        ("/v2/%FF/manifests/x".to_owned(), 400, "NAME_INVALID"),
+        ("/v2/%ff".to_owned(), 400, "NAME_INVALID"),
     ] {
         assert_eq!(registry.error(&path).await, (status, code.to_owned()), "{path}");
     }
