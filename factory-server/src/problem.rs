@@ -81,7 +81,8 @@ pub async fn formed(request: Request, next: Next) -> Response {
 
 /// The code that clients of registries know.
 ///
-/// Source: OCI distribution specification 1.1, error codes.
+/// Source: OCI distribution specification 1.1, error codes. It has none for a wrong `n` and allows for others:
+/// `PAGINATION_NUMBER_INVALID` is that of distribution, Docker's registry.
 fn oci_code(reason: &str, status: StatusCode) -> &'static str {
     match reason {
         "schematic-not-found" | "name-unknown" => "NAME_UNKNOWN",
@@ -89,6 +90,7 @@ fn oci_code(reason: &str, status: StatusCode) -> &'static str {
         "version-not-available" | "manifest-unknown" => "MANIFEST_UNKNOWN",
         "blob-unknown" => "BLOB_UNKNOWN",
         "digest-invalid" => "DIGEST_INVALID",
+        "pagination-number-invalid" => "PAGINATION_NUMBER_INVALID",
         "not-implemented" | "not-supported" | "method-not-allowed" => "UNSUPPORTED",
         _ if status == StatusCode::NOT_FOUND => "NAME_UNKNOWN",
         _ if status.is_client_error() => "MANIFEST_INVALID",

@@ -27,7 +27,6 @@ use cosign::{SignatureTag, signed_by_tag};
 use extent::{Digest, ExtentMap};
 use imager::{Arch, Factory, INDEX, InstallerName, Version};
 use schematics::Schematic;
-use serde::Deserialize;
 use serde_json::json;
 
 use self::name::{Repository, Wanted};
@@ -49,14 +48,13 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 const TAGS_MAX: usize = 1000;
 
 /// What the query may say.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 struct Page {
-    /// How many tags at most.
-    n: Option<usize>,
+    /// How many tags at most, as it was written.
+    n: Option<String>,
     /// The tag before the first.
     last: Option<String>,
     /// The only type of referrers that is wanted.
-    #[serde(rename = "artifactType")]
     artifact_type: Option<String>,
 }
 
@@ -80,12 +78,13 @@ pub fn routes() -> Router<Service> {
 async fn answer(
     State(Service { factory, site, registry }): State<Service>,
     path: Result<Path<String>, PathRejection>,
-    query: Result<Query<Page>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let Path(path) = path.map_err(|rejection| Error::from(rejection).because("name-invalid"))?;
-    let Query(page) = query?;
+    let Query(fields) = query?;
+    let page = Page::of(fields);
     let (repository, wanted) = name::parse(path.trim_matches('/'))?;
     let metrics = site.metrics.clone();
     let request = Request { factory, site, metrics, memory: registry, page, method, headers };
@@ -95,6 +94,33 @@ async fn answer(
     };
     response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     Ok(response)
+}
+
+impl Page {
+    /// What the first field of each name says.
+    fn of(fields: Vec<(String, String)>) -> Self {
+        let mut page = Self::default();
+        for (name, value) in fields {
+            let field = match name.as_str() {
+                "n" => &mut page.n,
+                "last" => &mut page.last,
+                "artifactType" => &mut page.artifact_type,
+                _ => continue,
+            };
+            field.get_or_insert(value);
+        }
+        page
+    }
+
+    /// How many tags at most.
+    fn count(&self) -> Result<usize, Error> {
+        let Some(n) = &self.n else { return Ok(TAGS_MAX) };
+        let count: usize = n.parse().map_err(|_| {
+            let text = "`n` is no number: expected how many tags are wanted at most, as `?n=100`";
+            Error::bad_request(text).because("pagination-number-invalid")
+        })?;
+        Ok(count.min(TAGS_MAX))
+    }
 }
 
 impl Request {
@@ -148,7 +174,7 @@ impl Request {
             Wanted::Tags => {
                 let mut tags: Vec<String> = self.versions().await?.iter().map(ToString::to_string).collect();
                 tags.sort();
-                Ok(self.tags(&format!("{image}/{id}"), &tags))
+                self.tags(&format!("{image}/{id}"), &tags)
             }
         }
     }
@@ -234,10 +260,10 @@ impl Request {
     }
 
     /// A page of `tags`, which are sorted.
-    fn tags(&self, repository: &str, tags: &[String]) -> Response {
+    fn tags(&self, repository: &str, tags: &[String]) -> Result<Response, Error> {
         let after = |tag: &&String| self.page.last.as_ref().is_none_or(|last| *tag > last);
         let rest: Vec<&String> = tags.iter().filter(after).collect();
-        let count = self.page.n.unwrap_or(TAGS_MAX).min(TAGS_MAX);
+        let count = self.page.count()?;
         let page: Vec<&String> = rest.iter().take(count).copied().collect();
         let body = json!({"name": repository, "tags": page});
         let mut response = json_answer(&self.method, "application/json", &body);
@@ -247,7 +273,7 @@ impl Request {
             let link = HeaderValue::from_str(&link).expect("tags are visible ASCII");
             response.headers_mut().insert(LINK, link);
         }
-        response
+        Ok(response)
     }
 
     /// What refers to an image: `index`, or nothing.

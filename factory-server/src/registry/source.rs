@@ -59,7 +59,7 @@ impl Request {
                 };
                 Ok(self.referrers(index.as_deref()))
             }
-            Wanted::Tags => Ok(self.tags(repository, &tags)),
+            Wanted::Tags => self.tags(repository, &tags),
         }
     }
 

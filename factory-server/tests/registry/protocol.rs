@@ -61,3 +61,24 @@ async fn errors_have_the_form_and_the_codes_of_the_specification() {
     let put = registry.server.client.put(format!("{}{base}/manifests/x", registry.server.url)).body("{}");
     assert_eq!(put.send().await.unwrap().status(), 405);
 }
+
+#[tokio::test]
+async fn a_number_of_tags_that_is_none_is_said_to_be_none() {
+    let registry = registry().await;
+    let list = format!("{}/tags/list", registry.base);
+    for query in ["n=x", "n=-1", "n=1.5", "n=", "n=99999999999999999999", "n=x&n=1"] {
+        let response = registry.server.get(&format!("{list}?{query}")).send().await.unwrap();
+        assert_eq!(response.status(), 400, "{query}");
+        let body: Value = response.json().await.unwrap();
+        let error = &body["errors"][0];
+        assert_eq!(error["code"], "PAGINATION_NUMBER_INVALID", "{query}");
+        let text = error["message"].as_str().unwrap();
+        assert!(text.contains("`n`") && text.contains("as `?n=100`"), "{query}: {text}");
+    }
+    // The first counts, and where nothing is listed none does.
+    for path in
+        [format!("{list}?n=1&n=x"), format!("{}/manifests/{VERSION}?n=x&last=a&last=b", registry.base)]
+    {
+        assert_eq!(registry.server.get(&path).send().await.unwrap().status(), 200, "{path}");
+    }
+}
