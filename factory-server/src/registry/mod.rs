@@ -21,7 +21,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LINK};
 use axum::http::{HeaderMap, Method, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
 use cosign::{SignatureTag, signed_by_tag};
 use extent::{Digest, ExtentMap};
@@ -169,12 +169,12 @@ impl Request {
             Wanted::Referrers(digest) => {
                 let published = self.find(&schematic, image, digest).await?;
                 let signature = published.as_ref().and_then(|published| published.signature(&digest));
-                Ok(self.referrers(signature.map(|signature| signature.referrers.as_slice())))
+                self.referrers(signature.map(|signature| signature.referrers.as_slice())).await
             }
             Wanted::Tags => {
                 let mut tags: Vec<String> = self.versions().await?.iter().map(ToString::to_string).collect();
                 tags.sort();
-                self.tags(&format!("{image}/{id}"), &tags)
+                self.tags(&format!("{image}/{id}"), &tags).await
             }
         }
     }
@@ -260,13 +260,13 @@ impl Request {
     }
 
     /// A page of `tags`, which are sorted.
-    fn tags(&self, repository: &str, tags: &[String]) -> Result<Response, Error> {
+    async fn tags(&self, repository: &str, tags: &[String]) -> Result<Response, Error> {
         let after = |tag: &&String| self.page.last.as_ref().is_none_or(|last| *tag > last);
         let rest: Vec<&String> = tags.iter().filter(after).collect();
         let count = self.page.count()?;
         let page: Vec<&String> = rest.iter().take(count).copied().collect();
         let body = json!({"name": repository, "tags": page});
-        let mut response = json_answer(&self.method, "application/json", &body);
+        let mut response = self.listed("application/json", &body).await?;
         if let Some(last) = page.last().filter(|_| page.len() < rest.len()) {
             // Tags and names are made of letters that need no escape.
             let link = format!("</v2/{repository}/tags/list?n={count}&last={last}>; rel=\"next\"");
@@ -277,35 +277,33 @@ impl Request {
     }
 
     /// What refers to an image: `index`, or nothing.
-    fn referrers(&self, index: Option<&[u8]>) -> Response {
+    async fn referrers(&self, index: Option<&[u8]>) -> Result<Response, Error> {
         let mut body = index
             .and_then(|index| serde_json::from_slice(index).ok())
             .unwrap_or_else(|| json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}));
         if let (Some(wanted), Some(all)) = (&self.page.artifact_type, body["manifests"].as_array_mut()) {
             all.retain(|one| one["artifactType"] == *wanted);
         }
-        let mut response = json_answer(&self.method, INDEX, &body);
+        let mut response = self.listed(INDEX, &body).await?;
         if self.page.artifact_type.is_some() {
             response.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
         }
-        response
+        Ok(response)
     }
-}
 
-/// An answer with a document that is made here.
-fn json_answer(method: &Method, media_type: &'static str, body: &serde_json::Value) -> Response {
-    let text = serde_json::to_vec(body).expect("a value can be written");
-    let map = ExtentMap::inline(text.clone());
-    let representation = Representation {
-        etag: ETag::of(map.id()),
-        map,
-        media_type,
-        disposition: None,
-        cache_control: cache::CATALOGUE,
-    };
-    let answer = representation.answer(method, &HeaderMap::new());
-    let body = if method == Method::HEAD { Vec::new() } else { text };
-    (answer.status, answer.headers, body).into_response()
+    /// Answers with a list that is made here.
+    async fn listed(&self, media_type: &'static str, list: &serde_json::Value) -> Result<Response, Error> {
+        let map = ExtentMap::inline(serde_json::to_vec(list).expect("a value can be written"));
+        let representation = Representation {
+            etag: ETag::of(map.id()),
+            map,
+            media_type,
+            disposition: None,
+            cache_control: cache::CATALOGUE,
+        };
+        let answer = representation.answer(&self.method, &self.headers);
+        answer.stream(self.factory.store(), &self.method).await
+    }
 }
 
 /// What a tag names: the index, whatever the client accepts, so that one answer is right for all who share a cache; the

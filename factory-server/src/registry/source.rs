@@ -57,9 +57,9 @@ impl Request {
                     Some(index) => Some(self.bytes(index).await?),
                     None => None,
                 };
-                Ok(self.referrers(index.as_deref()))
+                self.referrers(index.as_deref()).await
             }
-            Wanted::Tags => self.tags(repository, &tags),
+            Wanted::Tags => self.tags(repository, &tags).await,
         }
     }
 

@@ -82,3 +82,29 @@ async fn a_number_of_tags_that_is_none_is_said_to_be_none() {
         assert_eq!(registry.server.get(&path).send().await.unwrap().status(), 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn lists_are_asked_for_again_cheaply_and_in_parts() {
+    let registry = registry().await;
+    let index = registry.get(&format!("{}/manifests/{VERSION}", registry.base)).await.2;
+    for path in ["tags/list".to_owned(), format!("referrers/{index}?artifactType=a/b")] {
+        let path = format!("{}/{path}", registry.base);
+        let ask = async |name: &str, value: &str| {
+            registry.server.get(&path).header(name, value).send().await.unwrap()
+        };
+        let whole = registry.server.get(&path).send().await.unwrap();
+        let etag = field(&whole, "etag");
+        let body = whole.bytes().await.unwrap();
+        let same = ask("if-none-match", &etag).await;
+        assert_eq!((same.status().as_u16(), field(&same, "etag")), (304, etag), "{path}");
+        assert_eq!(field(&same, "docker-distribution-api-version"), "registry/2.0");
+        assert_eq!(same.bytes().await.unwrap().len(), 0);
+        assert_eq!(ask("if-match", "\"another\"").await.status(), 412, "{path}");
+        let part = ask("range", "bytes=1-9").await;
+        let range = format!("bytes 1-9/{}", body.len());
+        assert_eq!((part.status().as_u16(), field(&part, "content-range")), (206, range), "{path}");
+        assert_eq!(part.bytes().await.unwrap(), body[1..10]);
+        let head = registry.server.head(&path).send().await.unwrap();
+        assert_eq!(field(&head, "content-length"), body.len().to_string());
+    }
+}
