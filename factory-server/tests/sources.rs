@@ -114,7 +114,11 @@ async fn a_source_that_is_gone_is_said_and_what_was_pulled_serves() {
     let bytes = pulling.bytes(&kernel).await;
     let (versions, stale) = pulling.list("/versions").await;
     assert_eq!((versions, stale.as_str()), (serde_json::json!([VERSION]), ""));
-    assert_eq!(pulling.list(&extensions()).await.1, "");
+    let tags =
+        ["siderolabs/imager", &format!("installer/{EMPTY}")].map(|name| format!("/v2/{name}/tags/list"));
+    for path in [&extensions(), &tags[0], &tags[1]] {
+        assert_eq!(pulling.list(path).await.1, "", "{path}");
+    }
 
     // A version that the source does not have is the client's mistake.
     let other = kernel.replace(VERSION, "v13.2.0");
@@ -126,8 +130,8 @@ async fn a_source_that_is_gone_is_said_and_what_was_pulled_serves() {
     assert!(pulling.factory.refresh_versions().await.is_err());
     pulling.factory.refresh_catalogues().await;
     assert!(pulling.bytes(&kernel).await == bytes);
-    for path in ["/versions".to_owned(), extensions()] {
-        let (_, stale) = pulling.list(&path).await;
+    for path in [&"/versions".to_owned(), &extensions(), &tags[0], &tags[1]] {
+        let (_, stale) = pulling.list(path).await;
         assert!(stale.starts_with("image-factory; hit"), "{path} {stale}");
     }
     let (code, after, reason, _) = pulling.refused(&kernel.replace(VERSION, "v13.3.0")).await;

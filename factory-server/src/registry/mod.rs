@@ -25,7 +25,7 @@ use axum::response::Response;
 use axum::routing::get;
 use cosign::{SignatureTag, signed_by_tag};
 use extent::{Digest, ExtentMap};
-use imager::{Arch, Factory, INDEX, InstallerName, Version};
+use imager::{Arch, Factory, INDEX, InstallerName, Lists, Version};
 use schematics::Schematic;
 use serde_json::json;
 
@@ -36,6 +36,7 @@ use crate::metrics::{Download, Metrics};
 use crate::precondition::ETag;
 use crate::representation::Representation;
 use crate::site::{Service, Site};
+use crate::sources::told;
 use crate::{cache, schematic};
 
 pub use self::external::{External, ExternalError};
@@ -273,7 +274,8 @@ impl Request {
             let link = HeaderValue::from_str(&link).expect("tags are visible ASCII");
             response.headers_mut().insert(LINK, link);
         }
-        Ok(response)
+        // Tags are versions, and no more of them come while their source fails.
+        Ok(told(response, &self.factory.standings(), Lists::Versions))
     }
 
     /// What refers to an image: `index`, or nothing.
