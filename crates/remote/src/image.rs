@@ -190,6 +190,17 @@ fn choose(digest: Digest, index: &ImageIndex, platforms: &[Platform]) -> Result<
     Ok(index.manifests().iter().filter(wanted).cloned().collect())
 }
 
+/// The media type of the manifest or index `bytes`, whose digest is `digest`: what it says that it is, else what whoever led
+/// to it `said` (a registry, a descriptor), if it can be that, else OCI's for its shape.
+///
+/// Source: OCI image specification 1.1, where `mediaType` should be in a manifest and need not.
+///
+/// # Errors
+/// `Malformed` and `BadManifest` where it is no manifest and no index of an image.
+pub fn media_type(digest: Digest, bytes: &[u8], said: Option<String>) -> Result<MediaType, Error> {
+    parse(digest, bytes, said).map(|(_, media_type)| media_type)
+}
+
 /// The document and its media type. `said` is what the registry or the index above says that it is.
 pub(crate) fn parse(
     digest: Digest,

@@ -49,7 +49,7 @@ pub use client::{Client, MAX_MANIFEST_LEN, Manifest};
 pub use credentials::Credentials;
 pub use described::Described;
 pub use error::{Error, Login};
-pub use image::Platform;
+pub use image::{Platform, media_type};
 pub use layout::Layout;
 pub use mirrors::{Mirror, Mirrors};
 pub use options::{Options, PlainHttp};

@@ -14,13 +14,6 @@ use crate::error::Error;
 /// Source: OCI distribution specification 1.1, pushing manifests.
 const MANIFEST_LEN_MAX: u64 = 4 << 20;
 
-/// The one field that every manifest must have to be given out as one.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Typed {
-    media_type: String,
-}
-
 impl Request {
     /// Answers for a source image.
     pub(super) async fn source(&self, repository: &str, wanted: Wanted) -> Result<Response, Error> {
@@ -33,13 +26,13 @@ impl Request {
         }
         match wanted {
             Wanted::Tag(tag) => {
-                let digest = self.tagged(repository, tag.clone()).await?.ok_or_else(|| {
+                let (digest, said) = self.tagged(repository, tag.clone()).await?.ok_or_else(|| {
                     Error::not_found(format!("there is no tag `{tag}`")).because("manifest-unknown")
                 })?;
-                self.stream(self.manifest(digest).await?, digest, cache::CATALOGUE).await
+                self.stream(self.manifest(digest, Some(said)).await?, digest, cache::CATALOGUE).await
             }
             Wanted::Manifest(digest) => {
-                self.stream(self.manifest(digest).await?, digest, cache::IMMUTABLE).await
+                self.stream(self.manifest(digest, None).await?, digest, cache::IMMUTABLE).await
             }
             Wanted::Blob(digest) => {
                 let store = self.factory.store().clone();
@@ -54,7 +47,7 @@ impl Request {
             Wanted::Referrers(digest) => {
                 let tag = cosign::referrers_tag(&digest);
                 let index = match self.tagged(repository, tag).await? {
-                    Some(index) => Some(self.bytes(index).await?),
+                    Some((index, _)) => Some(self.bytes(index).await?),
                     None => None,
                 };
                 self.referrers(index.as_deref()).await
@@ -63,11 +56,13 @@ impl Request {
         }
     }
 
-    /// What the tag names in the store.
-    async fn tagged(&self, repository: &str, tag: String) -> Result<Option<Digest>, Error> {
+    /// What the tag names in the store, and the media type that it has there.
+    async fn tagged(&self, repository: &str, tag: String) -> Result<Option<(Digest, String)>, Error> {
         let (store, name) = (self.factory.store().clone(), repository.to_owned());
         let found = tokio::task::spawn_blocking(move || store.resolve_tag(&name, &tag)).await??;
-        Ok(found.and_then(|descriptor| descriptor.digest().to_string().parse().ok()))
+        Ok(found.and_then(|descriptor| {
+            Some((descriptor.digest().to_string().parse().ok()?, descriptor.media_type().to_string()))
+        }))
     }
 
     /// The bytes of the manifest `digest`.
@@ -80,10 +75,12 @@ impl Request {
         })
     }
 
-    /// The manifest `digest`: a blob that says it is one.
-    async fn manifest(&self, digest: Digest) -> Result<Document, Error> {
+    /// The manifest or index `digest`, which a tag `said` to have this media type. No blob is one because somebody asks for
+    /// it as one.
+    async fn manifest(&self, digest: Digest, said: Option<String>) -> Result<Document, Error> {
         let bytes = self.bytes(digest).await?;
-        let typed: Typed = serde_json::from_slice(&bytes).map_err(|_| unknown_manifest(&digest))?;
-        Ok(Document { media_type: typed.media_type, extents: ExtentMap::inline(bytes), is_manifest: true })
+        let media_type = remote::media_type(digest, &bytes, said).map_err(|_| unknown_manifest(&digest))?;
+        let media_type = media_type.to_string();
+        Ok(Document { media_type, extents: ExtentMap::inline(bytes), is_manifest: true })
     }
 }
