@@ -52,23 +52,34 @@ impl Factory {
         (field(&response, "docker-content-digest"), begun.elapsed())
     }
 
-    /// Waits until so many pushes are done and have failed.
-    async fn counted(&self, done: u32, failed: u32) {
+    /// How many pushes ended so.
+    async fn count(&self, outcome: &str) -> u32 {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/metrics", listener.local_addr().unwrap());
         let routes = self.metrics.routes();
-        tokio::spawn(factory_server::serve(listener, routes, Settings::default(), std::future::pending()));
-        let wanted = [("done", done), ("failed", failed)]
-            .map(|(outcome, count)| format!("factory_pushes_total{{outcome=\"{outcome}\"}} {count}\n"));
-        let mut text = String::new();
+        let serving = tokio::spawn(factory_server::serve(
+            listener,
+            routes,
+            Settings::default(),
+            std::future::pending(),
+        ));
+        let text = self.server.client.get(&url).send().await.unwrap().text().await.unwrap();
+        serving.abort();
+        let series = format!("factory_pushes_total{{outcome=\"{outcome}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    }
+
+    /// Waits until so many pushes are done and have failed.
+    async fn counted(&self, done: u32, failed: u32) {
+        let mut counts = (0, 0);
         for _ in 0..1200 {
-            text = self.server.client.get(&url).send().await.unwrap().text().await.unwrap();
-            if wanted.iter().all(|line| text.contains(line)) {
+            counts = (self.count("done").await, self.count("failed").await);
+            if counts == (done, failed) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("{wanted:?}: {text}");
+        panic!("{counts:?}");
     }
 }
 
@@ -120,6 +131,43 @@ async fn a_registry_that_is_away_delays_nobody_and_is_tried_again() {
     factory.counted(0, 1).await;
     factory.ask(VERSION).await;
     factory.counted(0, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_64_installers_wait_for_a_slow_registry() {
+    // It takes connections, and says nothing for longer than this test takes.
+    let slow = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let factory = Factory::writing_to(&slow.local_addr().unwrap().to_string()).await;
+    let mut names = Vec::new();
+    for n in 0..66 {
+        let schematic = format!("customization: {{extraKernelArgs: [n={n}]}}");
+        let taken: Value = factory.server.post(schematic).await.json().await.unwrap();
+        names.push(format!("installer/{}", taken["id"].as_str().unwrap()));
+    }
+    let ask = async |n: usize| {
+        let path = format!("/v2/{}/manifests/{VERSION}", names[n]);
+        assert_eq!(factory.server.get(&path).send().await.unwrap().status(), 200);
+    };
+    for n in 0..64 {
+        ask(n).await;
+    }
+    assert_eq!(factory.count("deferred").await, 0);
+    for n in [64, 65, 65] {
+        ask(n).await;
+    }
+    assert_eq!(factory.count("deferred").await, 3, "each is tried when it is asked for");
+    ask(0).await;
+    assert_eq!(factory.count("deferred").await, 3, "who waits already needs no place");
+    // It is away: who gives up leaves a place.
+    drop(slow);
+    for _ in 0..1200 {
+        if factory.count("failed").await > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ask(65).await;
+    assert_eq!(factory.count("deferred").await, 3);
 }
 
 #[test]

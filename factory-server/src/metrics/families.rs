@@ -11,7 +11,7 @@ use super::labels::{
     AssetLabels, ExtensionLabels, KindLabels, OutcomeLabels, ReasonLabels, RequestLabels, RouteLabels,
     SourceLabels, StageLabels,
 };
-use super::{OUTCOMES, Reason, Stage};
+use super::{Outcome, Reason, Stage};
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -187,7 +187,8 @@ impl Kept {
             pushes: put(
                 r,
                 "factory_pushes",
-                "Installer images that were written through to another registry, or could not be",
+                "Installer images that were written through to another registry (done), could not be (failed), or found no \
+                 place to wait and will be when they are asked for again (deferred)",
                 Family::default(),
             ),
             registry: Registry::default(),
@@ -211,8 +212,8 @@ impl Kept {
         for stage in Stage::ALL {
             drop(self.stage_seconds.get_or_create(&stage.labels()));
         }
-        for outcome in OUTCOMES {
-            drop(self.pushes.get_or_create(&OutcomeLabels { outcome }));
+        for outcome in Outcome::ALL {
+            drop(self.pushes.get_or_create(&outcome.labels()));
         }
         for reason in Reason::ALL {
             drop(self.streams_ended_early.get_or_create(&reason.labels()));

@@ -54,7 +54,7 @@ pub struct SourceLabels {
 /// What became of something.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
-    /// `done` or `failed`.
+    /// `done`, `failed` or `deferred`.
     pub outcome: &'static str,
 }
 

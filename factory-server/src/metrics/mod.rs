@@ -58,12 +58,21 @@ pub enum Reason {
     Store,
 }
 
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it is there.
+    Done,
+    /// It is not there, or not all of it.
+    Failed,
+    /// It was not begun: too many were waiting.
+    Deferred,
+}
+
 /// A request on its way: counted as in flight until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Gauge);
 
-/// What becomes of a push.
-const OUTCOMES: [&str; 2] = ["done", "failed"];
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Metrics {
@@ -164,10 +173,9 @@ impl Metrics {
         }
     }
 
-    /// An installer image that was written through, or could not be.
-    pub(crate) fn pushed(&self, is_done: bool) {
-        let outcome = OUTCOMES[usize::from(!is_done)];
-        self.0.pushes.get_or_create(&OutcomeLabels { outcome }).inc();
+    /// An installer image that was to be written through.
+    pub(crate) fn pushed(&self, outcome: Outcome) {
+        self.0.pushes.get_or_create(&outcome.labels()).inc();
     }
 
     /// A connection that the system did not hand over.
@@ -202,6 +210,19 @@ impl Reason {
 
     fn labels(self) -> ReasonLabels {
         ReasonLabels { reason: self.name() }
+    }
+}
+
+impl Outcome {
+    const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Deferred];
+
+    fn labels(self) -> OutcomeLabels {
+        let outcome = match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Deferred => "deferred",
+        };
+        OutcomeLabels { outcome }
     }
 }
 

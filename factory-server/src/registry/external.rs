@@ -5,8 +5,8 @@
 //!        └──▶ in the background: layers, manifests, signatures, the tag last
 //! ```
 //!
-//! Of one image there is one push at a time, and few of all. What failed is tried again when it is asked for again: nobody
-//! waits for it, and nobody's answer depends on it.
+//! Of one image there is one push at a time, and few of all; of the others as many wait as memory allows. What failed, or
+//! found no place to wait, is tried again when it is asked for again: nobody waits for it, and nobody's answer depends on it.
 //!
 //! Source: the reference pushes what it has built to its installer repository, as facts.
 
@@ -20,10 +20,12 @@ use store::Store;
 use tokio::sync::Semaphore;
 
 use super::published::Published;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 
 /// Pushes at a time. Each sends several blobs at once; the downloads of clients go before.
 const PUSHES_MAX: usize = 2;
+/// Pushes that have begun or wait: each keeps its image in memory, some 800 KiB.
+const PLACES_MAX: usize = 64;
 /// Images that are known to be there: some 200 bytes each. Of one that was forgotten the registry is asked.
 const KNOWN_MAX: usize = 10_000;
 
@@ -34,6 +36,8 @@ pub struct External {
     /// The registry and what is before the names of images.
     prefix: String,
     turns: Semaphore,
+    /// Of those who wait for a turn or have it.
+    places: Arc<Semaphore>,
     /// Images by their names, pushed or on their way.
     known: Mutex<HashSet<(String, Digest)>>,
 }
@@ -65,8 +69,8 @@ impl External {
         if insecure {
             options.plain_http = PlainHttp::Always;
         }
-        let (turns, known) = (Semaphore::new(PUSHES_MAX), Mutex::default());
-        Ok(Self { client: Client::new(options), prefix, turns, known })
+        let (turns, places) = (Semaphore::new(PUSHES_MAX), Arc::new(Semaphore::new(PLACES_MAX)));
+        Ok(Self { client: Client::new(options), prefix, turns, places, known: Mutex::default() })
     }
 
     /// Begins to push `published` as `<image>/<schematic>:<version>`, unless it is there or on its way.
@@ -79,21 +83,29 @@ impl External {
         name: &str,
     ) {
         let key = (name.to_owned(), published.index);
-        {
+        let place = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.contains(&key) {
+                return;
+            }
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+                metrics.pushed(Outcome::Deferred);
+                tracing::debug!(image = name, "too many installers wait to be written through");
+                return;
+            };
             if known.len() >= KNOWN_MAX {
                 known.clear();
             }
-            if !known.insert(key.clone()) {
-                return;
-            }
-        }
+            known.insert(key.clone());
+            place
+        };
         let (external, store, metrics) = (Arc::clone(self), store.clone(), metrics.clone());
         let (signer, published) = (signer.cloned(), Arc::clone(published));
         tokio::spawn(async move {
+            let _place = place;
             let _turn = external.turns.acquire().await;
             let pushed = external.push(&store, signer.as_deref(), &published, &key.0).await;
-            metrics.pushed(pushed.is_ok());
+            metrics.pushed(if pushed.is_ok() { Outcome::Done } else { Outcome::Failed });
             if let Err(error) = pushed {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(image = key.0, error, "an installer was not written through");
