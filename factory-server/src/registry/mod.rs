@@ -12,7 +12,11 @@
 mod external;
 mod name;
 mod published;
+mod search;
 mod source;
+#[cfg(test)]
+#[path = "../../../crates/imager/tests/support/mod.rs"]
+mod support;
 
 use std::sync::Arc;
 
