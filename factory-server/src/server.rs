@@ -4,7 +4,7 @@
 //! make progress, the buffers of each. HTTP/1.1 and HTTP/2 on one port, both over TLS if there is a certificate.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,10 @@ use axum::Router;
 use futures::FutureExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::metrics::Metrics;
@@ -83,7 +82,7 @@ pub async fn serve(
     let stop = stop.shared();
     let builder = Arc::new(builder(&settings));
     let connections = Arc::new(Semaphore::new(settings.connections_max));
-    let graceful = GracefulShutdown::new();
+    let stopping = watch::Sender::new(());
     let mut warned_at: Option<Instant> = None;
     loop {
         let accepted = async {
@@ -111,7 +110,7 @@ pub async fn serve(
         let connection = Connection {
             builder: Arc::clone(&builder),
             service: TowerToHyperService::new(routes.clone()),
-            watcher: graceful.watcher(),
+            stopped: stopping.subscribe(),
             header_timeout: settings.header_timeout,
         };
         let desk = settings.send_files.then(Desk::default);
@@ -126,8 +125,9 @@ pub async fn serve(
     }
     // From here on connections are refused.
     drop(listener);
-    tracing::info!(connections = graceful.count(), "stopping");
-    if tokio::time::timeout(settings.drain, graceful.shutdown()).await.is_err() {
+    tracing::info!(connections = stopping.receiver_count(), "stopping");
+    stopping.send_replace(());
+    if tokio::time::timeout(settings.drain, stopping.closed()).await.is_err() {
         tracing::warn!(limit_s = settings.drain.as_secs(), "downloads are cut");
     }
     Ok(())
@@ -140,7 +140,8 @@ type Timed = Pin<Box<TimeoutStream<Sender>>>;
 struct Connection {
     builder: Arc<auto::Builder<TokioExecutor>>,
     service: TowerToHyperService<Router>,
-    watcher: Watcher,
+    /// Changes when the server stops; held until the connection has ended.
+    stopped: watch::Receiver<()>,
     header_timeout: Duration,
 }
 
@@ -189,12 +190,17 @@ impl Connection {
     }
 
     async fn serve(
-        self,
+        mut self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         desk: Option<Desk>,
     ) -> Result<(), BoxError> {
         let io = TokioIo::new(Opening::new(stream, self.header_timeout, desk));
-        let connection = self.builder.serve_connection_with_upgrades(io, self.service).into_owned();
-        self.watcher.watch(connection).await
+        let mut connection = pin!(self.builder.serve_connection_with_upgrades(io, self.service));
+        tokio::select! {
+            biased;
+            served = &mut connection => return served,
+            _ = self.stopped.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
     }
 }
