@@ -18,6 +18,7 @@ mod openapi;
 mod opening;
 pub mod precondition;
 mod problem;
+mod progress;
 mod pxe;
 pub mod range;
 mod registry;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::progress::Progress;
 use crate::sending::Desk;
 
 /// What every connection of HTTP/2 begins with (RFC 9113, section 3.4).
@@ -26,12 +27,15 @@ pub struct Opening<S> {
     matched: usize,
     /// Opened when the protocol turns out to be HTTP/1.1.
     desk: Option<Desk>,
+    /// Begun when it turns out to be HTTP/2.
+    progress: Progress,
 }
 
 impl<S> Opening<S> {
-    /// `stream`, whose client has `timeout` from now. With HTTP/1.1, `desk` is opened.
-    pub fn new(stream: S, timeout: Duration, desk: Option<Desk>) -> Self {
-        Self { stream, deadline: Some(Box::pin(tokio::time::sleep(timeout))), matched: 0, desk }
+    /// `stream`, whose client has `timeout` from now. With HTTP/1.1, `desk` is opened; with HTTP/2, `progress` begins.
+    pub fn new(stream: S, timeout: Duration, desk: Option<Desk>, progress: Progress) -> Self {
+        let deadline = Some(Box::pin(tokio::time::sleep(timeout)));
+        Self { stream, deadline, matched: 0, desk, progress }
     }
 
     /// Takes note of what came. The protocol is known when the preface is whole, or is none.
@@ -40,13 +44,14 @@ impl<S> Opening<S> {
         let same = came.iter().zip(rest).take_while(|(a, b)| a == b).count();
         self.matched += same;
         let is_http2 = self.matched == PREFACE.len();
-        if same < came.len() || is_http2 {
+        let is_http1 = same < came.len() && !is_http2;
+        if is_http1 || is_http2 {
             self.deadline = None;
         }
-        if same < came.len()
-            && !is_http2
-            && let Some(desk) = self.desk.take()
-        {
+        if is_http2 {
+            self.progress.begin();
+        }
+        if is_http1 && let Some(desk) = self.desk.take() {
             desk.open();
         }
     }
@@ -117,9 +122,10 @@ mod tests {
             (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET"], true, false),
         ];
         for (came, is_known, sends_files) in table {
-            let desk = Desk::default();
+            let (desk, progress) = (Desk::default(), Progress::default());
             let patience = Duration::from_mins(1);
-            let mut opening = Opening::new(tokio::io::empty(), patience, Some(desk.clone()));
+            let mut opening =
+                Opening::new(tokio::io::empty(), patience, Some(desk.clone()), progress.clone());
             for bytes in came {
                 if opening.deadline.is_some() {
                     opening.note(bytes);
@@ -127,6 +133,7 @@ mod tests {
             }
             assert_eq!(opening.deadline.is_none(), is_known, "{came:?}");
             assert_eq!(desk.is_open(), sends_files, "HTTP/1.1 alone passes bodies on as they are: {came:?}");
+            assert_eq!(progress.has_begun(), is_known && !sends_files, "HTTP/2 alone is followed: {came:?}");
         }
     }
 }

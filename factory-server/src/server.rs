@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use futures::FutureExt as _;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::metrics::Metrics;
 use crate::opening::Opening;
+use crate::progress::{Limits, Progress};
 use crate::sending::{Desk, Sender};
 use crate::tls::Tls;
 
@@ -27,9 +29,10 @@ use crate::tls::Tls;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How long a request header may take, the wait for it on a new or kept connection included.
+    /// How long a request header may take, the wait for it on a new or kept connection included. Over HTTP/2, how long a
+    /// connection may be without a request.
     pub header_timeout: Duration,
-    /// How long a client may take none of what is sent to it.
+    /// How long a client may take none of what is sent to it. Over HTTP/2, none of all its answers.
     pub send_timeout: Duration,
     /// How many connections there may be; who comes then waits for one to end.
     pub connections_max: usize,
@@ -111,7 +114,7 @@ pub async fn serve(
             builder: Arc::clone(&builder),
             service: TowerToHyperService::new(routes.clone()),
             stopped: stopping.subscribe(),
-            header_timeout: settings.header_timeout,
+            limits: Limits { idle: settings.header_timeout, stalled: settings.send_timeout },
         };
         let desk = settings.send_files.then(Desk::default);
         let stream = timed(stream, settings.send_timeout, desk.clone().unwrap_or_default());
@@ -142,7 +145,7 @@ struct Connection {
     service: TowerToHyperService<Router>,
     /// Changes when the server stops; held until the connection has ended.
     stopped: watch::Receiver<()>,
-    header_timeout: Duration,
+    limits: Limits,
 }
 
 fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
@@ -157,6 +160,7 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        // Finds clients that are gone while there is nothing to write. One that answers may still do nothing.
         .keep_alive_interval(settings.header_timeout)
         .keep_alive_timeout(settings.header_timeout)
         .max_concurrent_streams(STREAMS_MAX)
@@ -181,7 +185,7 @@ impl Connection {
     async fn serve_over(self, tls: Option<Tls>, stream: Timed, desk: Option<Desk>) -> Result<(), BoxError> {
         match (tls, desk) {
             (Some(tls), _) => {
-                let shaken = tokio::time::timeout(self.header_timeout, tls.accept(stream)).await??;
+                let shaken = tokio::time::timeout(self.limits.idle, tls.accept(stream)).await??;
                 self.serve(shaken, None).await
             }
             (None, Some(desk)) => desk.clone().scope(self.serve(stream, Some(desk))).await,
@@ -194,13 +198,24 @@ impl Connection {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         desk: Option<Desk>,
     ) -> Result<(), BoxError> {
-        let io = TokioIo::new(Opening::new(stream, self.header_timeout, desk));
-        let mut connection = pin!(self.builder.serve_connection_with_upgrades(io, self.service));
-        tokio::select! {
+        let (progress, limits) = (Progress::default(), self.limits);
+        let io = TokioIo::new(Opening::new(stream, limits.idle, desk, progress.clone()));
+        let followed = service_fn(|request| progress.follow(self.service.call(request)));
+        let mut connection = pin!(self.builder.serve_connection_with_upgrades(io, followed));
+        let is_stalled = tokio::select! {
             biased;
             served = &mut connection => return served,
-            _ = self.stopped.changed() => connection.as_mut().graceful_shutdown(),
+            () = progress.stalled(limits) => true,
+            _ = self.stopped.changed() => false,
+        };
+        connection.as_mut().graceful_shutdown();
+        let stalled = async {
+            if is_stalled { progress.stalled_still(limits).await } else { progress.stalled(limits).await }
+        };
+        tokio::select! {
+            biased;
+            served = &mut connection => served,
+            () = stalled => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         }
-        connection.await
     }
 }

@@ -81,13 +81,15 @@ pub struct Http {
     /// How many connections there may be. Who comes then waits for one to end.
     #[schema(value_type = usize)]
     pub max_connections: NonZeroUsize,
-    /// How long a request header may take, the wait for it on a kept connection included.
+    /// How long a request header may take, the wait for it on a kept connection included. Over HTTP/2, how long a connection
+    /// may be without a request.
     #[schema(value_type = String)]
     pub header_timeout: Time,
     /// How long the body of a request may take.
     #[schema(value_type = String)]
     pub body_timeout: Time,
-    /// How long a client may take none of what is sent to it.
+    /// How long a client may take none of what is sent to it. Over HTTP/2, none of all its answers: while it takes one, others
+    /// may wait.
     #[schema(value_type = String)]
     pub send_timeout: Time,
     /// Whether the kernel sends files over plain HTTP/1.1 without a copy. With `false`, what somebody changes in the store by hand
