@@ -240,14 +240,16 @@ async fn every_line_about_a_request_has_its_id() {
 #[tokio::test]
 async fn metrics_have_an_address_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
-    // Free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = dir.path().join("factory.yaml");
-    std::fs::write(&config, format!("metrics: {{addr: '127.0.0.1:{port}'}}")).unwrap();
-    let (program, url) = start(&dir.path().join("store"), &["--config", config.to_str().unwrap()]);
+    std::fs::write(&config, "metrics: {addr: '127.0.0.1:0'}").unwrap();
+    let (mut program, url) = start(&dir.path().join("store"), &["--config", config.to_str().unwrap()]);
+    let mut log = BufReader::new(program.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let served = log.find(|line| line.contains("metrics are served")).unwrap();
+    let address = served.split("addr=").nth(1).unwrap().trim().to_owned();
+    std::fs::write(&config, format!("metrics: {{addr: '{address}'}}")).unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     assert_eq!(client.get(format!("{url}/healthz")).send().await.unwrap().status(), 200);
-    let exposed = client.get(format!("http://127.0.0.1:{port}/metrics")).send().await.unwrap();
+    let exposed = client.get(format!("http://{address}/metrics")).send().await.unwrap();
     assert!(exposed.text().await.unwrap().contains("http_request_duration_seconds_count"));
     assert_eq!(client.get(format!("{url}/metrics")).send().await.unwrap().status(), 404);
     // A second server wants the same address, and was told so.
@@ -255,5 +257,7 @@ async fn metrics_have_an_address_of_their_own() {
         command(&dir.path().join("store")).args(["--config", config.to_str().unwrap()]).output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("for metrics"));
-    assert_eq!(stop(program, "-TERM").0, Some(0));
+    signal(&program, "-TERM");
+    log.for_each(drop);
+    assert_eq!(ended(&mut program), Some(0));
 }
