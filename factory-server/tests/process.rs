@@ -166,6 +166,22 @@ async fn the_second_signal_ends_it() {
 }
 
 #[test]
+fn who_listens_everywhere_and_is_told_no_address_is_warned() {
+    let dir = tempfile::tempdir().unwrap();
+    for (url, is_warned) in [("", true), ("http://factory.example", false)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_factory-server"));
+        command.env_remove("RUST_LOG").env("IMAGER_STORE", dir.path()).env("IF_HTTP_EXTERNALURL", url);
+        command.env("IF_METRICS_ADDR", "").args(["--listen", "0.0.0.0:0"]);
+        let mut program = Program(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(program.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("http://localhost:"), "{line}");
+        let (code, log) = stop(program, "-TERM");
+        assert_eq!((code, log.contains("set `http.externalURL`")), (Some(0), is_warned), "{log}");
+    }
+}
+
+#[test]
 fn it_allows_itself_as_many_open_files_as_it_may_have() {
     let dir = tempfile::tempdir().unwrap();
     let mut shell = Command::new("sh");

@@ -2,17 +2,13 @@
 
 use axum::response::Response;
 use extent::{Digest, ExtentMap};
+use remote::MAX_MANIFEST_LEN;
 
 use super::name::Wanted;
 use super::published::Document;
 use super::{Request, unknown_blob, unknown_manifest};
 use crate::cache;
 use crate::error::Error;
-
-/// The longest manifest: what registries must at least take.
-///
-/// Source: OCI distribution specification 1.1, pushing manifests.
-const MANIFEST_LEN_MAX: u64 = 4 << 20;
 
 impl Request {
     /// Answers for a source image.
@@ -68,7 +64,7 @@ impl Request {
     /// The bytes of the manifest `digest`.
     async fn bytes(&self, digest: Digest) -> Result<bytes::Bytes, Error> {
         let store = self.factory.store().clone();
-        let read = tokio::task::spawn_blocking(move || store.bytes(&digest, MANIFEST_LEN_MAX)).await?;
+        let read = tokio::task::spawn_blocking(move || store.bytes(&digest, MAX_MANIFEST_LEN)).await?;
         read.map_err(|error| match error {
             store::Error::NotFound { .. } | store::Error::TooLarge { .. } => unknown_manifest(&digest),
             error => error.into(),

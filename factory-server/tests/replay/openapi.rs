@@ -28,6 +28,11 @@ async fn the_description_has_every_endpoint() {
             "/versions",
         ]
     );
+    // Sources and full disks, which no run against a description comes upon.
+    let answers = &document["paths"]["/image/{schematic}/{version}/{path}"]["get"]["responses"];
+    for status in ["400", "404", "500", "501", "502", "503", "507"] {
+        assert!(answers[status]["description"].is_string(), "{status}");
+    }
     let page = server.get("/api").send().await.unwrap().text().await.unwrap();
     assert!(page.contains("/openapi.json"));
 }

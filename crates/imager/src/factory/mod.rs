@@ -51,7 +51,7 @@ pub struct Factory {
     /// Turns of those whose plans take long.
     planning: Arc<Semaphore>,
     /// What was planned of late, by lock.
-    plans: Arc<Memory<Digest, Planned>>,
+    plans: Memory<Digest, Planned>,
 }
 
 /// A lock and the few bytes that planning must look into.
@@ -88,7 +88,7 @@ impl Factory {
             // Work of whole processors; and some of those who have a turn wait for what another derives.
             deriving: Arc::new(Semaphore::new(2 * processors)),
             planning: Arc::new(Semaphore::new(processors)),
-            plans: Arc::new(Memory::of(PLANS_MAX)),
+            plans: Memory::of(PLANS_MAX),
         }
     }
 

@@ -66,7 +66,7 @@ impl Factory {
 
     async fn planning_of(&self, resolved: Box<Resolved>) -> Result<Planning, Error> {
         let begun = Instant::now();
-        let plans = Arc::clone(&self.plans);
+        let plans = self.plans.clone();
         let is_brief = is_brief(&resolved.lock);
         let plan = move |waited| {
             let mut is_remembered = true;
